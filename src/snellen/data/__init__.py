@@ -1,0 +1,1 @@
+"""Reads datasets of every format and measures them."""

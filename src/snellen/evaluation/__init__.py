@@ -1,0 +1,1 @@
+"""Scores predictions, in the references' own conventions, and explains every lost point."""

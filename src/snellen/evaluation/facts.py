@@ -1,0 +1,111 @@
+"""What is known of predictions: every prediction, every object, and the scores they add up to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import polars as pl
+
+from snellen.facts import Facts, Schema
+
+PREDICTIONS: Schema = {
+    "image": (pl.String(), "key of the dataset's images"),
+    "class_name": (pl.String(), "predicted class"),
+    "score": (pl.Float64(), "0..1"),
+    "x1": (pl.Float64(), "xyxy pixels of the decoded image; null in classification"),
+    "y1": (pl.Float64(), ""),
+    "x2": (pl.Float64(), ""),
+    "y2": (pl.Float64(), ""),
+    "true_class": (pl.String(), "classification: the label; detection: the class of the overlapped object, or null"),
+    "iou": (pl.Float64(), "largest overlap with any object; null in classification"),
+    "outcome": (pl.String(), "correct, classification, localisation, both, duplicate, background or ignored"),
+    "loss": (pl.Float64(), "classification: cross-entropy of this image; null in detection"),
+}
+
+OBJECTS: Schema = {
+    "image": (pl.String(), ""),
+    "class_name": (pl.String(), ""),
+    "x1": (pl.Float64(), "xyxy pixels"),
+    "y1": (pl.Float64(), ""),
+    "x2": (pl.Float64(), ""),
+    "y2": (pl.Float64(), ""),
+    "found": (pl.Boolean(), "matched by a prediction of its class at IoU 0.5"),
+    "best_iou": (pl.Float64(), "largest overlap with any prediction of its class"),
+    "score": (pl.Float64(), "score of the match; null when missed"),
+    "crowd": (pl.Boolean(), "ignored in scoring"),
+}
+
+PER_CLASS: Schema = {
+    "class_name": (pl.String(), ""),
+    "objects": (pl.Int64(), "ground-truth objects, or images in classification"),
+    "predictions": (pl.Int64(), ""),
+    "ap": (pl.Float64(), "AP@[.5:.95] (detection) or average precision of the class (classification); null: no objects"),
+    "ap50": (pl.Float64(), "null in classification"),
+    "precision": (pl.Float64(), "at `best_threshold` (detection) or of the argmax (classification)"),
+    "recall": (pl.Float64(), "likewise"),
+    "f1": (pl.Float64(), "likewise"),
+    "best_threshold": (pl.Float64(), "score threshold of the best F1; null in classification"),
+}
+
+CURVES: Schema = {
+    "class_name": (pl.String(), ""),
+    "recall": (pl.Float64(), "0..1, ascending within a class, at most 101 points"),
+    "precision": (pl.Float64(), "0..1"),
+    "score": (pl.Float64(), "threshold at this point"),
+}
+
+CONFUSION: Schema = {
+    "true_class": (pl.String(), "`(background)` for a false positive in detection"),
+    "predicted_class": (pl.String(), "`(background)` for a missed object in detection"),
+    "count": (pl.Int64(), ""),
+}
+
+SCORES: Schema = {
+    "metric": (pl.String(), "mAP, mAP50, mAP75, mAP_small ..., accuracy, balanced_accuracy, macro_f1, ece ..."),
+    "value": (pl.Float64(), "null when undefined (pycocotools' -1)"),
+    "low": (pl.Float64(), "95 % bootstrap interval; null when not taken"),
+    "high": (pl.Float64(), ""),
+}
+
+PROBLEMS: Schema = {
+    "kind": (pl.String(), "kebab-case: nan-box, nan-score, unknown-image, unknown-class, inverted-box, ..."),
+    "row": (pl.Int64(), "1-based position among the predictions as given"),
+    "image": (pl.String(), "as the prediction names it"),
+    "value": (pl.String(), "the offending value, at most 200 characters"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFacts(Facts):
+    """Tables of one evaluation."""
+
+    TABLES: ClassVar[Mapping[str, Schema]] = {
+        "predictions": PREDICTIONS, "objects": OBJECTS, "per_class": PER_CLASS, "curves": CURVES,
+        "confusion": CONFUSION, "scores": SCORES, "problems": PROBLEMS,
+    }
+
+    task: str
+    split: str
+    predictions: pl.DataFrame
+    objects: pl.DataFrame
+    per_class: pl.DataFrame
+    curves: pl.DataFrame
+    confusion: pl.DataFrame
+    scores: pl.DataFrame
+    problems: pl.DataFrame
+    """Predictions left out, and why."""
+    convention: str = ""
+    """Which definition the headline metric follows, in words."""
+    images: int = 0
+    """Images evaluated."""
+    input_size: int | None = None
+    """Longer side of the network's input, pixels."""
+    error_costs: dict[str, float] = field(default_factory=dict)
+    """Error type -> mAP50 points (0..1) that removing only these errors would win."""
+    train_scores: dict[str, float] = field(default_factory=dict)
+    """The headline metrics on the training split, where they were taken."""
+
+    def score(self, metric: str) -> float | None:
+        """The value of one metric; None when it is undefined or was not computed."""
+        found = self.scores.filter(pl.col("metric") == metric)["value"]
+        return float(found[0]) if len(found) and found[0] is not None else None

@@ -1,0 +1,1 @@
+"""Measures a network: cost, memory, receptive field."""

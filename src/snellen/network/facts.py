@@ -1,0 +1,85 @@
+"""What is known of a network before it is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from snellen.facts import Facts, Schema
+
+LAYERS: Schema = {
+    "layer": (pl.String(), "dotted module name of a leaf module, or of the module that called the operator"),
+    "kind": (pl.String(), "module class (Conv2d) or operator (aten.matmul)"),
+    "depth": (pl.Int64(), "dots in the name + 1"),
+    "order": (pl.Int64(), "position in the forward pass, 0-based; null when never called"),
+    "calls": (pl.Int64(), "times called in one forward pass; 0: registered but unused"),
+    "input_shape": (pl.List(pl.Int64()), "first tensor input, batch first"),
+    "output_shape": (pl.List(pl.Int64()), "first tensor output"),
+    "params": (pl.Int64(), "own parameters; a shared one is counted at its first owner"),
+    "trainable_params": (pl.Int64(), "those with requires_grad"),
+    "macs": (pl.Int64(), "multiply-adds of one forward pass at the examined input; 1 MAC = 2 FLOPs"),
+    "elementwise": (pl.Int64(), "element-wise operations: norm, activation, pooling, add"),
+    "activation_bytes": (pl.Int64(), "bytes of the outputs"),
+    "rf_height": (pl.Float64(), "receptive field of the output in input pixels; inf when global; null when unknown"),
+    "rf_width": (pl.Float64(), "likewise"),
+    "stride": (pl.Float64(), "input pixels per output pixel, vertical; null when unknown"),
+    "kernel": (pl.List(pl.Int64()), "kernel size of a convolution or pooling"),
+    "groups": (pl.Int64(), "groups of a convolution"),
+    "has_bias": (pl.Boolean(), "a bias parameter exists; null where the kind has none"),
+    "next_kind": (pl.String(), "kind of the only consumer of the output; null when several or none"),
+}
+
+PARAMETERS: Schema = {
+    "parameter": (pl.String(), "dotted name"),
+    "layer": (pl.String(), "its module"),
+    "shape": (pl.List(pl.Int64()), ""),
+    "numel": (pl.Int64(), ""),
+    "trainable": (pl.Boolean(), "requires_grad"),
+    "used": (pl.Boolean(), "its module ran in the forward pass"),
+    "mean": (pl.Float64(), "null on meta tensors"),
+    "std": (pl.Float64(), "null on meta tensors"),
+    "fan_in": (pl.Int64(), "inputs per output unit; null for vectors"),
+    "identical_rows": (pl.Boolean(), "all output units start with the same weights: symmetry is not broken"),
+    "finite": (pl.Boolean(), "no NaN or infinity"),
+}
+
+LEVELS: Schema = {
+    "level": (pl.Int64(), "0 is the finest"),
+    "layer": (pl.String(), "the module whose output feeds the head"),
+    "stride": (pl.Float64(), "input pixels per cell"),
+    "rf": (pl.Float64(), "receptive field of one cell, input pixels (the smaller side)"),
+    "cells": (pl.Int64(), "height x width of the map"),
+    "anchors": (pl.List(pl.Float64()), "anchor sides as w1, h1, w2, h2 ..., input pixels; empty when anchor-free"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFacts(Facts):
+    """Tables of a network at one input size."""
+
+    TABLES: ClassVar[Mapping[str, Schema]] = {"layers": LAYERS, "parameters": PARAMETERS, "levels": LEVELS}
+
+    name: str
+    task: str
+    """classification or detection; "" when not known."""
+    input_shape: list[int]
+    """N, C, H, W of the examined input."""
+    layers: pl.DataFrame
+    parameters: pl.DataFrame
+    levels: pl.DataFrame
+    """The maps a detector predicts on; empty for other networks."""
+    num_outputs: int | None = None
+    """Classes the head can tell apart (background not counted); None when not known."""
+    total_params: int = 0
+    trainable_params: int = 0
+    macs: int = 0
+    weight_bytes: int = 0
+    training_bytes_per_image: int = 0
+    """Activations that autograd keeps for one image."""
+    unregistered: list[str] | None = None
+    """Paths of modules or parameters reachable through plain Python containers, invisible to `.parameters()`."""
+    uncounted_operators: list[str] | None = None
+    """Operators that ran and whose cost is not counted."""
+    output_activation: str | None = None
+    """Kind of the last layer when it is a softmax, sigmoid or ReLU; None when the head emits raw values."""

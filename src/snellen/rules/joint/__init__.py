@@ -1,0 +1,1 @@
+"""Rules about two subjects at once."""

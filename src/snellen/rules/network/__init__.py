@@ -1,0 +1,1 @@
+"""Rules about a network before training."""

@@ -1,0 +1,1 @@
+"""Watches any PyTorch training loop and records what rules need."""
