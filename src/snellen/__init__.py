@@ -1,5 +1,60 @@
-"""Snellen: an eye exam for computer vision."""
+"""Snellen: an eye exam for computer vision.
+
+    import snellen
+
+    result = snellen.check("my-dataset")        # what is wrong with the data
+    result = snellen.inspect("resnet18")        # what a network costs and sees
+    result = snellen.exam("my-dataset")         # check -> inspect -> train under watch -> evaluate -> one report
+    with snellen.Recorder(model, optimizer) as recorder: ...   # watch any PyTorch loop
+
+Everything is imported on first use, so `import snellen` is instant and `snellen.check` never imports torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from snellen._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from snellen.findings.registry import all_rules as all_rules
+    from snellen.result import Result as Result
+    from snellen.training.recipe import Recipe as Recipe
+    from snellen.verbs.check import check as check
+    from snellen.verbs.demo import demo as demo
+    from snellen.verbs.evaluate import evaluate as evaluate
+    from snellen.verbs.exam import exam as exam
+    from snellen.verbs.explain import explain as explain
+    from snellen.verbs.inspect import inspect as inspect
+    from snellen.verbs.predict import predict as predict
+    from snellen.verbs.run_folder import read_run as read_run
+    from snellen.verbs.train import train as train
+    from snellen.watch.recorder import Recorder as Recorder
+
+_WHERE = {
+    "Recipe": ("snellen.training.recipe", "Recipe"),
+    "Recorder": ("snellen.watch.recorder", "Recorder"),
+    "Result": ("snellen.result", "Result"),
+    "all_rules": ("snellen.findings.registry", "all_rules"),
+    "check": ("snellen.verbs.check", "check"),
+    "demo": ("snellen.verbs.demo", "demo"),
+    "evaluate": ("snellen.verbs.evaluate", "evaluate"),
+    "exam": ("snellen.verbs.exam", "exam"),
+    "explain": ("snellen.verbs.explain", "explain"),
+    "inspect": ("snellen.verbs.inspect", "inspect"),
+    "predict": ("snellen.verbs.predict", "predict"),
+    "read_run": ("snellen.verbs.run_folder", "read_run"),
+    "train": ("snellen.verbs.train", "train"),
+}
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        module, attribute = _WHERE[name]
+        return getattr(import_module(module), attribute)
+    raise AttributeError(f"module 'snellen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,7 +2,9 @@
 
 from snellen.findings.finding import Finding, Fix, FixSafety
 from snellen.findings.place import Place
-from snellen.findings.rule import Options, Rule
+from snellen.findings.rule import Rule, RuleOptions
 from snellen.findings.severity import Category, Severity, Tier
 
-__all__ = ["Category", "Finding", "Fix", "FixSafety", "Options", "Place", "Rule", "Severity", "Tier"]
+__all__ = ["Category", "Finding", "Fix", "FixSafety", "Place", "Rule", "RuleOptions", "Severity", "Tier"]
+
+Options = RuleOptions

@@ -16,7 +16,9 @@ def read_baseline(path: Path) -> frozenset[str]:
         document = json.loads(path.read_text(encoding="utf-8"))
         return frozenset(str(entry["fingerprint"]) for entry in document["findings"])
     except (ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{path}: not a baseline ({error}); write one with `snellen check --add-baseline`") from error
+        raise SettingsError(
+            f"{path}: not a baseline ({error}); write one with `snellen check --add-baseline`"
+        ) from error
 
 
 def write_baseline(path: Path, findings: Iterable[Finding]) -> int:
@@ -24,9 +26,7 @@ def write_baseline(path: Path, findings: Iterable[Finding]) -> int:
 
     Writing what was found now, rather than adding to the file, is also how a baseline is pruned.
     """
-    entries = {
-        f.fingerprint: {"fingerprint": f.fingerprint, "rule": f.rule, "place": str(f.place)} for f in findings
-    }
+    entries = {f.fingerprint: {"fingerprint": f.fingerprint, "rule": f.rule, "place": str(f.place)} for f in findings}
     document = {"version": 1, "findings": sorted(entries.values(), key=lambda e: (e["rule"], e["place"]))}
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -109,23 +109,25 @@ def _why_not(rule: Rule, needs: Mapping[str, type], by_type: Mapping[type, objec
     absent = [kind.__name__ for kind in needs.values() if kind not in by_type]
     if absent:
         return f"needs {' and '.join(absent)}"
-    gathered = min((f.tier for f in by_type.values() if isinstance(getattr(f, "tier", None), Tier)), default=None)
-    if gathered is not None and rule.tier > gathered and any(hasattr(kind, "tier") for kind in needs.values()):
-        return f"needs {rule.tier.name.lower()}, only {gathered.name.lower()} were read"
+    for kind in needs.values():
+        gathered = getattr(by_type[kind], "tier", None)
+        if isinstance(gathered, Tier) and rule.tier > gathered:
+            return f"needs {rule.tier.name.lower()}, only {gathered.name.lower()} were read"
     return ""
 
 
 def _run(rule: Rule, facts: Mapping[str, object]) -> list[Finding]:
     found: list[Finding] = []
+    check: Callable[..., Iterable[Finding]] = getattr(rule, "check")  # noqa: B009  # each rule's has its own signature
     try:
-        for finding in rule.check(**facts):  # type: ignore[attr-defined]  # each rule's check has its own signature
-            found.append(replace(finding, rule=rule.name, code=rule.code, severity=rule.severity))
-    except Exception as error:  # noqa: BLE001  # a rule's bug must not cost the user the other rules
+        for finding in check(**facts):
+            found += [replace(finding, rule=rule.name, code=rule.code, severity=rule.severity)]
+    except Exception as error:  # a rule's bug must not cost the user the other rules: it becomes a finding
         last = traceback.extract_tb(error.__traceback__)[-1]
         crash = Finding(
-            message=f"{rule.name} stopped with {type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno});"
-            f" its {len(found)} findings so far stand, the other rules went on",
-            place=Place(file=f"{rule.name}"),
+            message=f"{rule.name} stopped with {type(error).__name__}: {error} "
+            f"({Path(last.filename).name}:{last.lineno}); its {len(found)} findings stand, the other rules went on",
+            place=Place(file=rule.name),
             evidence={"traceback": "".join(traceback.format_exception(error)[-3:])},
         )
         found.append(_stamp(crash, "rule-crashed"))
@@ -162,7 +164,9 @@ def _silence(
     if "unused-suppression" in ran:
         for index, suppression in enumerate(good):
             if index not in used and suppression.rules & ran:
-                message = f"{SIDECAR} silences {suppression.pattern!r}, where nothing is found any more: remove the line"
+                message = (
+                    f"{SIDECAR} silences {suppression.pattern!r}, where nothing is found any more: remove the line"
+                )
                 kept.append(_stamp(Finding(message=message, place=suppression.place), "unused-suppression"))
     if "unusable-suppression" in ran:
         for line in bad:

@@ -42,7 +42,7 @@ class Finding:
     severity: Severity = Severity.WARNING
     message: str
     """One sentence: what, the number against the limit, the consequence."""
-    place: Place = Place()
+    place: Place = field(default_factory=Place)
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """Numbers and short lists, JSON-serialisable. `images`, when present, lists example images by path."""
     affected: int = 1

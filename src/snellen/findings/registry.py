@@ -6,10 +6,11 @@ import pkgutil
 from functools import cache
 
 import snellen.rules
+from snellen.errors import UseError
 from snellen.findings.rule import Rule, RuleDefinitionError
 
 
-class UnknownRuleError(ValueError):
+class UnknownRuleError(UseError):
     """A name, code or prefix that selects no rule."""
 
 
@@ -22,7 +23,11 @@ def all_rules() -> dict[str, type[Rule]]:
         stem = info.name.rsplit(".", 1)[-1]
         if info.ispkg or stem.startswith("_"):
             continue
-        mine = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Rule) and v.__module__ == info.name]
+        mine = [
+            v
+            for v in vars(module).values()
+            if isinstance(v, type) and issubclass(v, Rule) and v.__module__ == info.name
+        ]
         if len(mine) != 1 or mine[0].name.replace("-", "_") != stem:
             raise RuleDefinitionError(f"{info.name}: a rule file holds one rule and bears its name")
         found += mine

@@ -35,7 +35,7 @@ PREFIXES = {
 }
 
 
-class Options(BaseModel):
+class RuleOptions(BaseModel):
     """Base of a rule's options: frozen, unknown keys are errors, the field's doc stands under the field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -66,9 +66,9 @@ class Rule:
     """Former names, accepted for ever."""
     causes: ClassVar[tuple[str, ...]] = ()
     """Names of rules of whose findings, at the same place, this rule's finding is only a consequence."""
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[RuleOptions]] = RuleOptions
 
-    def __init__(self, options: Options | None = None, severity: Severity | None = None) -> None:
+    def __init__(self, options: RuleOptions | None = None, severity: Severity | None = None) -> None:
         self.options: Any = options if options is not None else self.Options()
         self.severity = severity if severity is not None else self.category.severity
 
@@ -91,7 +91,8 @@ class Rule:
     def page(cls) -> dict[str, str]:
         """The docstring split at its headings: `{"": summary, "What it does": text, ...}`."""
         sections: dict[str, str] = {}
-        heading, lines = "", []
+        heading: str = ""
+        lines: list[str] = []
         for line in inspect.cleandoc(cls.__doc__ or "").splitlines():
             if line.startswith("## "):
                 sections[heading] = "\n".join(lines).strip()

@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from snellen.errors import UseError
 from snellen.findings.registry import all_rules, find_rule, find_rules
 from snellen.findings.rule import Rule
 from snellen.findings.severity import Severity
 
 
-class SettingsError(ValueError):
+class SettingsError(UseError):
     """A settings file that cannot be used; the message names file, key, value and remedy."""
 
 
@@ -25,7 +26,10 @@ class Settings(BaseModel):
     """What a settings file may say; keys are written with dashes in TOML."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, alias_generator=lambda n: n.replace("_", "-"),
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        alias_generator=lambda n: n.replace("_", "-"),
         populate_by_name=True,
     )
 
@@ -96,7 +100,9 @@ def _parse(table: dict[str, Any], path: Path) -> Settings:
             Severity.parse(settings.fail_on)
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}") from error
+        raise SettingsError(
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
+        ) from error
     except ValueError as error:
         raise SettingsError(f"{path}: {error}") from error
     return settings

@@ -1,0 +1,43 @@
+"""`snellen check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snellen.cli import common
+from snellen.cli.common import FailOnOption, Format, FormatOption, IgnoreOption, OutputOption, SelectOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("check")(check)
+
+
+def check(
+    data: Annotated[Path, typer.Argument(help="Class folder, COCO JSON, VOC folder or YOLO data.yaml.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Labels and file headers only: decode no image.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Read every image anew.")] = False,
+    baseline: Annotated[Path | None, typer.Option(help="Report only what this baseline does not record.")] = None,
+    add_baseline: Annotated[
+        Path | None, typer.Option("--add-baseline", help="Record what is found now, and only that, as accepted.")
+    ] = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
+    format: FormatOption = Format.TEXT,
+    output: OutputOption = None,
+    fail_on: FailOnOption = None,
+) -> None:
+    """Examine a dataset: what is wrong with it, why, and what it costs."""
+    from snellen.findings.baseline import write_baseline
+    from snellen.verbs.check import check as run
+
+    settings = common.settings_from(select, ignore, fail_on, baseline)
+    with common.progress_bar() as progress:
+        result = run(data, fast=fast, settings=settings, cache=not no_cache, progress=progress)
+    if add_baseline:
+        count = write_baseline(add_baseline, result.verdict.findings)
+        typer.echo(f"{count} findings recorded in {add_baseline}; use it with --baseline {add_baseline}")
+        raise typer.Exit(0)
+    common.write_result(result, format, output)
+    raise typer.Exit(common.exit_code(result))

@@ -1,0 +1,32 @@
+"""`snellen predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snellen.cli import common
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("predict")(predict)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV file; default: print.")] = None,
+    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out scores below this.")] = 0.25,
+) -> None:
+    """Run a trained model on images: one line per prediction, as CSV."""
+    from snellen.verbs.predict import predict as run_predict
+
+    with common.progress_bar() as progress:
+        table = run_predict(run, images, threshold=threshold, progress=progress)
+    if output is None:
+        typer.echo(table.write_csv(), nl=False)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        table.write_csv(output)
+        typer.echo(f"{len(table)} predictions written to {output}", err=True)

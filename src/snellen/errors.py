@@ -1,0 +1,5 @@
+"""Errors of use: what the caller gave cannot be used, and one line says what to do about it."""
+
+
+class UseError(ValueError):
+    """Base of every error that the command line prints as one line and answers with exit code 2."""

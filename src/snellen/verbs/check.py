@@ -1,0 +1,36 @@
+"""`check`: examine a dataset and say what is wrong with it."""
+
+import time
+from pathlib import Path
+
+from snellen.data.examine import examine
+from snellen.environment import environment
+from snellen.findings.engine import judge, required_tier
+from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
+from snellen.findings.severity import Tier
+from snellen.progress import Progress, silent
+from snellen.result import Result
+
+
+def check(
+    data: str | Path,
+    *,
+    fast: bool = False,
+    settings: LoadedSettings | None = None,
+    cache: bool = True,
+    progress: Progress = silent,
+) -> Result:
+    """Examine the dataset at `data`: a class folder, a COCO JSON, a VOC folder or a YOLO data.yaml.
+
+    `fast` reads labels and file headers but decodes no image; rules that need pixels are reported as skipped. Without
+    `settings`, those that hold for the working folder are used. Raises DatasetError when nothing can be read there.
+    """
+    settings = settings or load_settings(Path.cwd())
+    rules = chosen_rules(settings.values)
+    tier = min(required_tier(rules), Tier.HEADERS) if fast else required_tier(rules)
+    start = time.perf_counter()
+    facts = examine(Path(data), tier=tier, cache=cache, progress=progress)
+    examined = time.perf_counter()
+    verdict = judge([facts], settings, rules=rules, data_root=Path(facts.root))
+    seconds = {"examine": examined - start, "judge": time.perf_counter() - examined}
+    return Result(subject=str(data), verdict=verdict, data=facts, environment=environment(), seconds=seconds)

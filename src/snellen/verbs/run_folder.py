@@ -1,0 +1,86 @@
+"""The run folder: where it lies, what an exam leaves in it, and how that is read back."""
+
+import json
+from pathlib import Path
+
+from snellen.data.facts import DataFacts
+from snellen.errors import UseError
+from snellen.evaluation.facts import ScoreFacts
+from snellen.facts import Facts
+from snellen.findings.engine import judge
+from snellen.findings.settings import LoadedSettings, load_settings
+from snellen.network.facts import NetworkFacts
+from snellen.result import Result
+from snellen.watch.facts import RunFacts
+
+PARTS: dict[str, type[Facts]] = {"data": DataFacts, "network": NetworkFacts, "run": RunFacts, "scores": ScoreFacts}
+
+
+def new_run_folder(out: str | Path | None, subject: Path, resume: bool) -> Path:
+    """Return the folder to write a run to. An existing run is continued with `resume`, never overwritten.
+
+    Raises UseError when `out` holds something and `resume` is not asked for.
+    """
+    if out is None:
+        stem = (subject.stem if subject.is_file() else subject.resolve().name) or "run"
+        number = 1
+        while (folder := Path("runs") / f"{stem}-{number}").exists():
+            number += 1
+        if resume and number > 1:
+            return Path("runs") / f"{stem}-{number - 1}"
+        return folder
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not resume)):
+        raise UseError(f"{folder}: already holds something; continue that run with --resume or name another --out")
+    return folder
+
+
+def write_run(result: Result) -> None:
+    """Write facts, findings, scores and the report into `result.folder`, each under a temporary name first."""
+    from snellen.report.html import render_html
+    from snellen.report.json import render_json
+
+    if result.folder is None:
+        raise UseError("a result without a run folder cannot be written")
+    for name in PARTS:
+        facts = getattr(result, name)
+        if facts is not None:
+            facts.save(result.folder / "facts" / name)
+    _write(result.folder / "findings.json", render_json(result))
+    if result.scores is not None:
+        scores = {row["metric"]: row for row in result.scores.scores.to_dicts()}
+        _write(result.folder / "scores.json", json.dumps(scores, indent=1))
+    about = {
+        "subject": result.subject, "recipe": dict(result.recipe), "environment": dict(result.environment),
+        "seconds": dict(result.seconds),
+    }  # fmt: skip
+    _write(result.folder / "result.json", json.dumps(about, indent=1))
+    root = Path(result.data.root) if result.data else None
+    _write(result.folder / "report.html", render_html(result, image_root=root))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_run(folder: str | Path, settings: LoadedSettings | None = None) -> Result:
+    """Load the facts of a run and judge them anew with the settings that hold now; nothing is measured again.
+
+    Raises UseError when the folder holds no finished exam.
+    """
+    folder = Path(folder)
+    settings = settings or load_settings(Path.cwd())
+    try:
+        about = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        parts = {n: kind.load(folder / "facts" / n) for n, kind in PARTS.items() if (folder / "facts" / n).is_dir()}
+    except (OSError, ValueError, TypeError) as error:
+        raise UseError(
+            f"{folder}: holds no finished exam ({error}); `snellen exam DATA --out {folder}` makes one"
+        ) from error
+    data = parts.get("data")
+    root = Path(data.root) if isinstance(data, DataFacts) else None
+    verdict = judge(list(parts.values()), settings, data_root=root)
+    return Result(verdict=verdict, folder=folder, **about, **parts)

@@ -1,0 +1,60 @@
+"""The battery over every registered rule: it fires on its injected defect and is silent on every healthy subject."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snellen.findings.engine import Verdict, judge
+from snellen.findings.registry import all_rules
+from snellen.findings.settings import LoadedSettings, Settings, chosen_rules
+from tests.rules import (
+    data_injections,
+    evaluation_injections,
+    joint_injections,
+    network_injections,
+    run_injections,
+)
+
+WINGS = {
+    "data": data_injections,
+    "network": network_injections,
+    "run": run_injections,
+    "evaluation": evaluation_injections,
+    "joint": joint_injections,
+}
+Subject = Callable[[Path], list[Any]]
+SICK: Mapping[str, Subject] = {name: make for wing in WINGS.values() for name, make in wing.SICK.items()}
+ALSO: Mapping[str, set[str]] = {name: also for wing in WINGS.values() for name, also in wing.ALSO.items()}
+CLEAN: Mapping[str, Subject] = {f"{w}:{name}": make for w, m in WINGS.items() for name, make in m.CLEAN.items()}
+
+
+def verdict_on(facts: list[Any], folder: Path, *extra: str) -> Verdict:
+    settings = Settings(extend_select=extra)
+    return judge(facts, LoadedSettings(settings, "test", folder), rules=chosen_rules(settings))
+
+
+def test_every_rule_has_an_injection() -> None:
+    checked = {name for name, rule in all_rules().items() if rule.needs()}
+    assert SICK.keys() == checked
+
+
+@pytest.mark.parametrize("name", sorted(SICK))
+def test_fires_on_its_defect_and_on_nothing_it_did_not_cause(name: str, tmp_path: Path) -> None:
+    verdict = verdict_on(SICK[name](tmp_path), tmp_path, name)
+    mine = [f for f in verdict.findings if f.rule == name]
+    assert mine, f"{name} is silent on its own defect; found: {[(f.rule, f.message) for f in verdict.findings]}"
+    prints = {f.fingerprint for f in mine}
+    others = [f for f in verdict.roots if f.rule != name and f.fingerprint not in prints]
+    unexpected = [(f.rule, f.message) for f in others if f.rule not in ALSO.get(name, set())]
+    assert not unexpected
+    assert all(f.message and "\n" not in f.message for f in mine)
+    if name not in ALSO:
+        assert any(f.caused_by is None for f in mine), f"{name} was explained away by {[f.rule for f in others]}"
+
+
+@pytest.mark.parametrize("name", sorted(CLEAN))
+def test_a_healthy_subject_is_met_with_silence(name: str, tmp_path: Path) -> None:
+    verdict = verdict_on(CLEAN[name](tmp_path), tmp_path)
+    assert [(f.rule, f.message) for f in verdict.findings] == []
