@@ -1,0 +1,260 @@
+"""Scores detections as COCO does and explains every point that was lost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from snellen.evaluation.bootstrap import image_draws, interval
+from snellen.evaluation.coco_core import (
+    RECALL_THRESHOLDS,
+    TRUE,
+    Floats,
+    Matching,
+    coco_summary,
+    interpolated_precision,
+    match_boxes,
+    mean_defined,
+)
+from snellen.evaluation.errors import OUTCOMES, Analysis, analyse, error_costs
+from snellen.evaluation.facts import CONFUSION, CURVES, PER_CLASS, SCORES, ScoreFacts
+from snellen.evaluation.operating_point import OperatingPoint, best_f1
+from snellen.evaluation.records import BOX, sift_boxes
+from snellen.facts import table
+
+BACKGROUND_NAME = "(background)"
+ALL = "(all)"
+CONVENTION = (
+    "COCO: AP by 101-point interpolation over IoU 0.50:0.95, at most 100 detections per class and image, crowd objects "
+    "ignored, classes without objects left out of the mean; object size by box area; F1 at one score threshold"
+)
+
+
+def evaluate_detection(
+    objects: pl.DataFrame,
+    predictions: pl.DataFrame,
+    class_names: Sequence[str],
+    *,
+    images: Sequence[str],
+    split: str = "val",
+    input_size: int | None = None,
+    train_scores: Mapping[str, float] | None = None,
+    bootstrap: int = 200,
+    seed: int = 0,
+) -> ScoreFacts:
+    """Score `predictions` against `objects`.
+
+    `objects`: image, class_name, x1, y1, x2, y2 and optionally crowd; `predictions`: image, class_name, score, x1, y1,
+    x2, y2; boxes xyxy in pixels of the decoded image, scores 0..1. `images` names every evaluated image, also those
+    without objects: false positives count there. Records that cannot be scored are left out and listed in `problems`
+    (see `sift_boxes`); no predictions at all score 0, no objects at all score null. `bootstrap` draws give the 95 %
+    interval of mAP and mAP50; 0 takes none. Raises KeyError for a missing column.
+    """
+    images, class_names = list(dict.fromkeys(images)), list(dict.fromkeys(class_names))
+    truth, truth_problems = sift_boxes(objects, images, class_names, scored=False)
+    guesses, guess_problems = sift_boxes(predictions, images, class_names, scored=True)
+    matching = _match(truth, guesses, len(class_names), len(images))
+    guesses = guesses[matching.rows]
+    crowd = truth["crowd"].to_numpy()
+    object_classes = truth["class_index"].to_numpy()
+    analysis = analyse(
+        matching,
+        guesses.select(BOX).to_numpy(),
+        truth.select(BOX).to_numpy(),
+        object_classes,
+        truth["image_index"].to_numpy(),
+        crowd,
+    )
+    order, starts = matching.staircase_order()
+    positives = matching.positives[0].astype(np.float64)
+    precision = interpolated_precision(matching.status[0], order, starts, np.ones(len(order)), positives)
+    correct = matching.status[0, 0] == TRUE
+    counted = OUTCOMES[analysis.outcomes] != "ignored"
+    overall = best_f1(matching.scores[counted], correct[counted], int(positives.sum()))
+    intervals = _intervals(matching, truth, order, starts, len(images), bootstrap, seed)
+    scores: list[dict[str, Any]] = [
+        {"metric": metric, "value": value, "low": low, "high": high}
+        for metric, value in coco_summary(matching).items()
+        for low, high in [intervals.get(metric, (None, None))]
+    ]
+    scores += [{"metric": metric, "value": value} for metric, value in overall.metrics().items()]
+    per_class, curves = _per_class(matching, counted, precision, class_names)
+    return ScoreFacts(
+        task="detection",
+        split=split,
+        predictions=_prediction_table(guesses, truth, analysis),
+        objects=_object_table(truth, matching, analysis),
+        per_class=table(PER_CLASS, per_class),
+        curves=table(CURVES, curves + _curve(ALL, matching.scores[counted], correct[counted], int(positives.sum()))),
+        confusion=table(CONFUSION, _confusion(matching, analysis, overall, object_classes, crowd, class_names)),
+        scores=table(SCORES, scores),
+        problems=pl.concat([guess_problems, truth_problems]),
+        convention=CONVENTION,
+        images=len(images),
+        input_size=input_size,
+        error_costs=error_costs(matching, analysis, object_classes, crowd),
+        train_scores=dict(train_scores or {}),
+    )
+
+
+def light_map50(
+    objects: pl.DataFrame, predictions: pl.DataFrame, class_names: Sequence[str], *, images: Sequence[str]
+) -> float | None:
+    """mAP50 alone, for validation during training: the same records, policy and value as `evaluate_detection`.
+
+    None when no object can be scored.
+    """
+    images, class_names = list(dict.fromkeys(images)), list(dict.fromkeys(class_names))
+    truth, _ = sift_boxes(objects, images, class_names, scored=False)
+    guesses, _ = sift_boxes(predictions, images, class_names, scored=True)
+    matching = _match(truth, guesses, len(class_names), len(images), light=True)
+    order, starts = matching.staircase_order()
+    positives = matching.positives[0].astype(np.float64)
+    return mean_defined(interpolated_precision(matching.status[0, :1], order, starts, np.ones(len(order)), positives))
+
+
+def _match(truth: pl.DataFrame, guesses: pl.DataFrame, classes: int, images: int, light: bool = False) -> Matching:
+    boxes, own = _xywh(truth), _xywh(guesses)
+    options: dict[str, Any] = {}
+    if light:
+        options = {"iou_thresholds": np.array([0.5]), "area_ranges": np.array([[0.0, 1e10]])}
+    return match_boxes(
+        boxes,
+        truth["class_index"].to_numpy(),
+        truth["image_index"].to_numpy(),
+        truth["crowd"].to_numpy(),
+        boxes[:, 2] * boxes[:, 3],
+        own,
+        guesses["class_index"].to_numpy(),
+        guesses["image_index"].to_numpy(),
+        guesses["score"].to_numpy(),
+        num_classes=classes,
+        num_images=images,
+        **options,
+    )
+
+
+def _xywh(records: pl.DataFrame) -> Floats:
+    xyxy = records.select(BOX).to_numpy()
+    return np.ascontiguousarray(np.hstack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]]))
+
+
+def _intervals(
+    matching: Matching, truth: pl.DataFrame, order: Any, starts: Any, images: int, replicates: int, seed: int
+) -> dict[str, tuple[float | None, float | None]]:
+    if images < 2 or not len(truth):
+        return {}
+    real = truth.filter(~pl.col("crowd"))
+    classes, owners = real["class_index"].to_numpy(), real["image_index"].to_numpy()
+    drawn: dict[str, list[float]] = {"mAP": [], "mAP50": []}
+    for weights in image_draws(images, replicates, seed):
+        positives = np.bincount(classes, weights[owners], minlength=matching.positives.shape[1]).astype(np.float64)
+        precision = interpolated_precision(matching.status[0], order, starts, weights[matching.images], positives)
+        for metric, values in (("mAP", precision), ("mAP50", precision[0])):
+            mean = mean_defined(values)
+            if mean is not None:
+                drawn[metric].append(mean)
+    return {metric: interval(values) for metric, values in drawn.items()}
+
+
+def _per_class(
+    matching: Matching, counted: Any, precision: Floats, class_names: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    for k, name in enumerate(class_names):
+        own = matching.classes == k
+        use = own & counted
+        objects = int(matching.positives[0, k])
+        scores, correct = matching.scores[use], matching.status[0, 0, use] == TRUE
+        best = best_f1(scores, correct, objects)
+        rows.append(
+            {
+                "class_name": name,
+                "objects": objects,
+                "predictions": int(own.sum()),
+                "ap": mean_defined(precision[:, :, k]),
+                "ap50": mean_defined(precision[0, :, k]),
+                "precision": best.precision,
+                "recall": best.recall,
+                "f1": best.f1,
+                "best_threshold": best.threshold,
+            }
+        )
+        curves += _curve(name, scores, correct, objects)
+    return rows, curves
+
+
+def _curve(name: str, scores: Floats, correct: Any, objects: int) -> list[dict[str, Any]]:
+    """The staircase's precision at up to 101 recalls that are reached, with the score where each is reached."""
+    if not objects or not correct.any():
+        return []
+    order = np.argsort(-scores, kind="stable")
+    tp = np.cumsum(correct[order])
+    recall = tp / objects
+    envelope = np.maximum.accumulate((tp / np.arange(1, len(tp) + 1))[::-1])[::-1]
+    reached = RECALL_THRESHOLDS[recall[-1] >= RECALL_THRESHOLDS]
+    at = np.searchsorted(recall, reached, side="left")
+    return [
+        {"class_name": name, "recall": float(r), "precision": float(envelope[i]), "score": float(scores[order[i]])}
+        for r, i in zip(reached, at, strict=True)
+    ]
+
+
+def _prediction_table(guesses: pl.DataFrame, truth: pl.DataFrame, analysis: Analysis) -> pl.DataFrame:
+    target = pl.Series(np.where(analysis.target >= 0, analysis.target, -1))
+    names = truth["class_name"].to_list()
+    return guesses.select("image", "class_name", "score", *BOX).with_columns(
+        pl.Series("true_class", [names[t] if t >= 0 else None for t in target], dtype=pl.String),
+        pl.Series("iou", analysis.best_iou, dtype=pl.Float64),
+        pl.Series("outcome", OUTCOMES[analysis.outcomes].tolist(), dtype=pl.String),
+        pl.lit(None, dtype=pl.Float64).alias("loss"),
+    )
+
+
+def _object_table(truth: pl.DataFrame, matching: Matching, analysis: Analysis) -> pl.DataFrame:
+    found = analysis.found >= 0
+    score = [float(matching.scores[i]) if i >= 0 else None for i in analysis.found]
+    return truth.select("image", "class_name", *BOX).with_columns(
+        pl.Series("found", found, dtype=pl.Boolean),
+        pl.Series("best_iou", analysis.object_best_iou, dtype=pl.Float64),
+        pl.Series("score", score, dtype=pl.Float64),
+        truth["crowd"],
+    )
+
+
+def _confusion(
+    matching: Matching,
+    analysis: Analysis,
+    point: OperatingPoint,
+    object_classes: Any,
+    crowd: Any,
+    class_names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Count (true, predicted) at the operating point; each object and each detection is counted once."""
+    names = [*class_names, BACKGROUND_NAME]
+    background = len(class_names)
+    outcomes = OUTCOMES[analysis.outcomes]
+    shown = (matching.scores >= point.threshold) if point.threshold is not None else np.zeros(len(outcomes), bool)
+    shown &= outcomes != "ignored"
+    seen = crowd.copy()
+    pairs: list[tuple[int, int]] = []
+    # A true positive speaks for its object first, then the best misnamed detection; what is left over is background.
+    for kind in ("correct", "classification"):
+        chosen = np.flatnonzero(shown & (outcomes == kind))
+        for d in chosen[np.argsort(-matching.scores[chosen], kind="stable")]:
+            target = analysis.target[d]
+            if not seen[target]:
+                seen[target] = True
+                shown[d] = False
+                pairs.append((int(object_classes[target]), int(matching.classes[d])))
+    pairs += [(background, int(k)) for k in matching.classes[shown]]
+    pairs += [(int(k), background) for k in object_classes[~seen]]
+    counts = np.zeros((background + 1, background + 1), dtype=np.int64)
+    for true, predicted in pairs:
+        counts[true, predicted] += 1
+    return [
+        {"true_class": names[i], "predicted_class": names[j], "count": int(counts[i, j])}
+        for i, j in np.argwhere(counts)
+    ]
