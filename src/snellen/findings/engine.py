@@ -180,13 +180,20 @@ def link_causes(findings: Sequence[Finding]) -> list[Finding]:
 
     A chain is followed to its root, so that consequences fold under one finding, not under each other.
     """
+    # By rule and image, so that a hundred thousand findings are linked in one pass, not in a square.
+    by_place: dict[tuple[str, str | None], list[Finding]] = {}
     by_rule: dict[str, list[Finding]] = {}
     for finding in findings:
+        by_place.setdefault((finding.rule, finding.place.image), []).append(finding)
         by_rule.setdefault(finding.rule, []).append(finding)
     cause: dict[int, Finding] = {}
     for finding in findings:
+        image = finding.place.image
         for name in find_rule(finding.rule).causes:
-            match = next((c for c in by_rule.get(name, ()) if c is not finding and c.place.meets(finding.place)), None)
+            near = by_rule.get(name, []) if image is None else [
+                *by_place.get((name, image), []), *by_place.get((name, None), [])
+            ]  # fmt: skip
+            match = next((c for c in near if c is not finding and c.place.meets(finding.place)), None)
             if match:
                 cause[id(finding)] = match
                 break
