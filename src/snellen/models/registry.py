@@ -1,0 +1,130 @@
+"""Which networks there are, and how one is built from its name."""
+
+import difflib
+from collections.abc import Sequence
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from snellen.errors import UseError
+from snellen.models.backbones import SmallResNetClassifier
+from snellen.models.detection.ssdlite import SsdLite
+
+OWN_CLASSIFIER = "small-resnet"
+DETECTOR = "ssdlite"
+
+
+class ModelError(UseError):
+    """No such network, or it cannot be built as asked."""
+
+
+def default_model(task: str, image_size: int | None = None) -> str:
+    """The network used when none is named: one that trains from scratch on a processor.
+
+    Small images (a side up to 64 px) go to `small-resnet`; `resnet18` shrinks them to a single cell.
+    """
+    if task == "detection":
+        return DETECTOR
+    if task == "classification":
+        return OWN_CLASSIFIER if image_size is not None and image_size <= 64 else "resnet18"
+    raise ModelError(f"no network for task {task!r}: classification or detection")
+
+
+def model_names(task: str) -> list[str]:
+    """Every name `create` takes for `task`; a detector's backbone is any timm name: `ssdlite-<name>`."""
+    if task == "detection":
+        return [DETECTOR, *(f"{DETECTOR}-{name}" for name in timm.list_models())]
+    if task == "classification":
+        others = torchvision.models.list_models(module=torchvision.models)
+        return [OWN_CLASSIFIER, *dict.fromkeys([*timm.list_models(), *others])]
+    raise ModelError(f"no network for task {task!r}: classification or detection")
+
+
+def create(
+    name: str | None,
+    *,
+    task: str,
+    num_classes: int,
+    image_size: int,
+    pretrained: bool = False,
+    anchors: Sequence[Sequence[Sequence[float]]] | None = None,
+) -> nn.Module:
+    """Build a network with attributes `task` and `num_classes`.
+
+    Args:
+        name: A name of `model_names(task)`; None: `default_model`.
+        task: classification or detection.
+        num_classes: Outputs; background is not a class.
+        image_size: Side of the square input in pixels.
+        pretrained: Load published weights of the (backbone) network; needs the network or a filled cache.
+        anchors: Detection: per level, finest first, the anchors' (width, height) in input pixels; None: general ones.
+
+    Raises:
+        ModelError: Unknown name, or weights out of reach.
+    """
+    name = name or default_model(task, image_size)
+    if num_classes < 1:
+        raise ModelError(f"a network needs at least one class, got num_classes={num_classes}")
+    if name not in model_names(task):
+        near = difflib.get_close_matches(name, model_names(task), n=3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ModelError(f"no {task} network is called {name!r}{hint}")
+    own = name in (OWN_CLASSIFIER, DETECTOR)
+    if pretrained and own:
+        raise ModelError(f"{name} has no published weights: name another network, or leave out pretrained")
+    try:
+        model = _build(name, task, num_classes, image_size, pretrained, anchors)
+    except (OSError, RuntimeError, ValueError) as error:
+        if not pretrained:
+            raise ModelError(f"{name} cannot be built for {image_size} px: {_first_line(error)}") from error
+        raise ModelError(f"the weights of {name} could not be loaded: {_first_line(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{name} is not a network")
+    model.task = task  # type: ignore[assignment]
+    model.num_classes = num_classes  # type: ignore[assignment]
+    return model
+
+
+def _build(
+    name: str,
+    task: str,
+    num_classes: int,
+    image_size: int,
+    pretrained: bool,
+    anchors: Sequence[Sequence[Sequence[float]]] | None,
+) -> nn.Module:
+    if task == "detection":
+        backbone = name.removeprefix(DETECTOR).removeprefix("-") or None
+        return SsdLite(num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors)
+    if name == OWN_CLASSIFIER:
+        return SmallResNetClassifier(num_classes, stem_stride=1 if image_size <= 64 else 2)
+    if timm.is_model(name):
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
+        return model
+    weights = "DEFAULT" if pretrained else None
+    if weights is None:
+        return _torchvision(name, num_classes=num_classes)
+    donor = torchvision.models.get_model(name, weights=weights)
+    model = _torchvision(name, num_classes=num_classes)
+    own = model.state_dict()
+    fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+    return model
+
+
+def _torchvision(name: str, num_classes: int) -> nn.Module:
+    # Inception and GoogLeNet return tuples in training mode unless told not to.
+    extra = {"aux_logits": False, "init_weights": True} if name in ("inception_v3", "googlenet") else {}
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra)
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad and isinstance(p, torch.Tensor))

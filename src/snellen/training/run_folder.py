@@ -1,0 +1,120 @@
+"""Where a run lies on disk, and what stands in it."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snellen.errors import UseError
+from snellen.training.recipe import Recipe
+
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "polars")
+
+
+class RunError(UseError):
+    """A run folder that cannot be written, resumed or read."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The parts of a run folder, by name."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The complete recipe."""
+        return self.path / "recipe.toml"
+
+    @property
+    def model(self) -> Path:
+        """What the network was built with besides the recipe: class names, anchors."""
+        return self.path / "model.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, processor, platform."""
+        return self.path / "environment.json"
+
+    @property
+    def steps(self) -> Path:
+        """One JSON line for each optimizer step."""
+        return self.path / "steps.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        """Every image: used where, or left out why."""
+        return self.path / "ledger.parquet"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint: all that a run needs to go on."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "checkpoints" / "best.pt"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write under a temporary name, flush, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def environment(device: torch.device, processes: int) -> dict[str, str]:
+    """Versions, processor and platform, for `environment.json`."""
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "snellen": version("snellen"),
+        "python": sys.version.split()[0],
+        **{name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": f"{device.type} ({chip})",
+        "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
+    }
+
+
+def write_model(folder: RunFolder, class_names: Sequence[str], anchors: Any) -> None:
+    """Write `model.json`."""
+    write_text(folder.model, json.dumps({"class_names": list(class_names), "anchors": anchors}, indent=1))
+
+
+def read_model(folder: RunFolder) -> tuple[Recipe, list[str], Any]:
+    """Recipe, class names and anchors of a run. Raises RunError or RecipeError."""
+    recipe = Recipe.from_toml(folder.recipe)
+    try:
+        values = json.loads(folder.model.read_text(encoding="utf-8"))
+        return recipe, [str(name) for name in values["class_names"]], values["anchors"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder.model}: not a model of a training run: {error}") from error
+
+
+def keep_steps_before(path: Path, step: int) -> None:
+    """Drop the lines of `steps.jsonl` from `step` on (they will be trained again), and a half-written last line."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            known = json.loads(line)["step"] < step
+        except (ValueError, KeyError, TypeError):
+            known = False
+        if not known:
+            break
+        kept.append(line + "\n")
+    write_text(path, "".join(kept))
