@@ -1,0 +1,228 @@
+"""The examiner of networks: one weightless pass, and a look at the weights themselves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_iter, tree_map
+
+from snellen.facts import table
+from snellen.network.facts import LAYERS, LEVELS, PARAMETERS, NetworkFacts
+from snellen.network.memory import SavedForBackward
+from snellen.network.parameters import parameter_rows
+from snellen.network.receptive_field import Field
+from snellen.network.shadow import ExamineError, unregistered_parts, weightless_double
+from snellen.network.trace import Record, Trace, Tracer
+
+OUTPUT_ACTIVATIONS = {
+    "Softmax": "softmax", "Softmax2d": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "ReLU": "relu",
+    "aten._softmax": "softmax", "aten._log_softmax": "log_softmax", "aten.sigmoid": "sigmoid", "aten.relu": "relu",
+    "aten.sigmoid_": "sigmoid", "aten.relu_": "relu",
+}  # fmt: skip
+"""Kinds of a last layer that squash or cut the output."""
+
+
+def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "", data_note: str = "") -> NetworkFacts:
+    """Measure a network at one input size. The model, its mode, hooks and the random generators stay as they are.
+
+    Args:
+        model: On any device, the meta device included; its weights are read for statistics, never copied.
+        inputs: The shape of one input, batch first, as integers; or example inputs: a tensor, a tuple of positional
+            arguments, or a dict of keyword arguments, nested as the model takes them. Values are not looked at.
+        name: What the facts call it; default: the class's name.
+        task: classification or detection; default: the model's `task` attribute, or "".
+        data_note: Kept beside the uncounted operators, for what the caller knows of the inputs.
+
+    Raises:
+        ExamineError: The model cannot be copied, or its forward pass fails on inputs of that shape.
+    """
+    model = getattr(model, "_orig_mod", model)
+    shadow = weightless_double(model)
+    args, kwargs = _arguments(inputs, shadow)
+    images = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
+    if not images:
+        raise ExamineError("no tensor among the example inputs: give a shape such as (1, 3, 224, 224)")
+    tracer = Tracer(shadow)
+    for tensor in images:
+        tracer.enter_image(tensor)
+    weights = [*shadow.parameters(), *shadow.buffers(), *images]
+    # Random operators on meta tensors advance the generator all the same.
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), SavedForBackward(weights) as saved:
+        try:
+            with tracer:
+                output = shadow(*args, **kwargs)
+        except Exception as error:
+            # Whatever a user's forward raises is told as what it is: a network that does not run at this size.
+            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ExamineError(
+                f"{name or type(model).__name__} does not run on an input of shape {list(images[0].shape)}: {text}"
+            ) from error
+        tracer.trace.output = output
+    trace = tracer.trace
+    batch = int(images[0].shape[0]) if images[0].dim() > 3 else 1
+    used = _usage(shadow, trace)
+    layers = _layer_rows(trace, shadow, used)
+    parameters = parameter_rows(model, lambda p: used.get(p, False))
+    level_rows = _level_rows(model, trace, task)
+    shape = [int(n) for n in images[0].shape]
+    facts = NetworkFacts(
+        name=name or type(model).__name__,
+        task=task or str(getattr(model, "task", "") or ""),
+        input_shape=shape if len(shape) != 3 else [1, *shape],
+        layers=table(LAYERS, layers),
+        parameters=table(PARAMETERS, parameters),
+        levels=table(LEVELS, level_rows),
+        num_outputs=_num_outputs(model, trace),
+        total_params=sum(r["numel"] for r in parameters),
+        trainable_params=sum(r["numel"] for r in parameters if r["trainable"]),
+        macs=sum(r.macs for r in trace.records.values()),
+        weight_bytes=sum(p.numel() * p.element_size() for p in shadow.parameters()),
+        training_bytes_per_image=(saved.bytes or sum(r["activation_bytes"] for r in layers)) // max(batch, 1),
+        unregistered=unregistered_parts(model),
+        uncounted_operators=sorted(trace.uncounted),
+        output_activation=_output_activation(trace, tracer),
+    )
+    return facts
+
+
+def receptive_field(facts: NetworkFacts, layer: str) -> tuple[float, float] | None:
+    """Height and width, in input pixels, that one output of `layer` sees; inf when global, None when unknown.
+
+    Raises KeyError for a layer that is not in the table.
+    """
+    rows = facts.layers.filter(facts.layers["layer"] == layer)
+    if rows.is_empty():
+        raise KeyError(layer)
+    row = rows.row(-1, named=True)
+    return None if row["rf_height"] is None else (row["rf_height"], row["rf_width"])
+
+
+def _arguments(inputs: Any, shadow: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def ghost(value: Any) -> Any:
+        return torch.empty_like(value, device="meta") if isinstance(value, Tensor) else value
+
+    if isinstance(inputs, (list, tuple, torch.Size)) and inputs and all(type(n) is int for n in inputs):
+        dtype = next((p.dtype for p in shadow.parameters() if p.is_floating_point()), torch.float32)
+        return (torch.empty(tuple(inputs), dtype=dtype, device="meta"),), {}
+    if isinstance(inputs, Mapping):
+        return (), {k: tree_map(ghost, v) for k, v in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(tree_map(ghost, v) for v in inputs), {}
+    return (tree_map(ghost, inputs),), {}
+
+
+def _usage(shadow: nn.Module, trace: Trace) -> dict[str, bool]:
+    """Parameter name -> whether it took part in the pass, even when its module was never called as such."""
+    return {
+        n: p.untyped_storage()._cdata in trace.used_storages
+        for n, p in shadow.named_parameters(remove_duplicate=False)
+    }
+
+
+def _layer_rows(trace: Trace, shadow: nn.Module, used: Mapping[str, bool]) -> list[dict[str, Any]]:
+    counted: set[int] = set()
+    rows = []
+    for record in trace.records.values():
+        own = list(record.module.named_parameters(recurse=False)) if record.module is not None else []
+        fresh = [p for _, p in own if id(p) not in counted]
+        counted.update(id(p) for p in fresh)
+        calls = record.calls
+        if calls == 0 and any(used.get(f"{record.layer}.{n}" if record.layer else n, False) for n, _ in own):
+            calls = 1  # Its owner used the weights without calling the module, as attention does with out_proj.
+        rows.append(
+            {
+                "layer": record.layer,
+                "kind": record.kind,
+                "depth": record.layer.count(".") + 1,
+                "order": record.order,
+                "calls": calls,
+                "input_shape": record.input_shape,
+                "output_shape": record.output_shape,
+                "params": sum(p.numel() for p in fresh),
+                "trainable_params": sum(p.numel() for p in fresh if p.requires_grad),
+                "macs": record.macs,
+                "elementwise": record.elementwise,
+                "activation_bytes": record.activation_bytes,
+                **_field_columns(record.field),
+                **_module_columns(record),
+                "next_kind": next(iter(record.consumers)).split("\0")[1] if len(record.consumers) == 1 else None,
+            }
+        )
+    rows.sort(key=lambda r: (r["order"] is None, r["order"] or 0))
+    return rows
+
+
+def _field_columns(field: Field | None) -> dict[str, float | None]:
+    if field is None or field.reach == "lost":
+        return {"rf_height": None, "rf_width": None, "stride": None}
+    if field.reach == "global":
+        return {"rf_height": inf, "rf_width": inf, "stride": None}
+    return {"rf_height": field.h.size, "rf_width": field.w.size, "stride": field.h.stride}
+
+
+def _module_columns(record: Record) -> dict[str, Any]:
+    module = record.module
+    kernel = getattr(module, "kernel_size", None)
+    if isinstance(kernel, int):
+        kernel = [kernel] * (1 if record.kind.endswith("1d") else 3 if record.kind.endswith("3d") else 2)
+    sizes = [int(k) for k in kernel] if isinstance(kernel, (list, tuple)) and all(isinstance(k, int) for k in kernel) else None
+    groups = getattr(module, "groups", None)
+    has_bias: bool | None = None
+    if module is not None and "bias" in module._parameters:
+        has_bias = module._parameters["bias"] is not None
+    return {
+        "kernel": record.kernel or sizes,
+        "groups": groups if isinstance(groups, int) else None,
+        "has_bias": has_bias,
+    }
+
+
+def _level_rows(model: nn.Module, trace: Trace, task: str) -> list[dict[str, Any]]:
+    levels: Callable[[], Sequence[tuple[str, Sequence[float]]]] | None = getattr(model, "feature_levels", None)
+    if not callable(levels):
+        return []
+    by_name: dict[str, Record] = {}
+    for record in trace.records.values():
+        by_name[record.layer] = record
+    rows = []
+    for number, (layer, anchors) in enumerate(levels()):
+        record = by_name.get(layer)
+        if record is None:
+            # The level's module is a container: its last part in the pass speaks for it.
+            inside = [r for r in trace.records.values() if r.layer.startswith(f"{layer}.") and r.order is not None]
+            record = max(inside, key=lambda r: r.order or 0, default=None)
+        columns = _field_columns(record.field if record else None)
+        sizes = record.output_shape[-2:] if record and record.output_shape else []
+        side = min((v for v in (columns["rf_height"], columns["rf_width"]) if v is not None), default=None)
+        rows.append(
+            {
+                "level": number,
+                "layer": layer,
+                "stride": columns["stride"],
+                "rf": side,
+                "cells": prod(sizes) if sizes else None,
+                "anchors": [float(a) for a in anchors],
+            }
+        )
+    return rows
+
+
+def _num_outputs(model: nn.Module, trace: Trace) -> int | None:
+    declared = getattr(model, "num_classes", None)
+    if isinstance(declared, int):
+        return declared
+    called = [r for r in trace.records.values() if r.order is not None and r.macs]
+    last = max(called, key=lambda r: r.order or 0, default=None)
+    if last is not None and isinstance(last.module, nn.Linear) and isinstance(trace.output, Tensor):
+        return last.module.out_features
+    return None
+
+
+def _output_activation(trace: Trace, tracer: Tracer) -> str | None:
+    """The squashing kind that made the model's output, where the output is one tensor."""
+    if not isinstance(trace.output, Tensor):
+        return None
+    maker = tracer.maker_of(trace.output)
+    return OUTPUT_ACTIVATIONS.get(maker.kind) if maker is not None else None

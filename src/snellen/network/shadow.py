@@ -1,0 +1,100 @@
+"""A weightless double of a model, and the walk over everything a model holds."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.errors import UseError
+
+MAX_OBJECTS = 200_000
+"""The walk stops after this many objects, so that a model which holds a data set does not stall it."""
+
+
+class ExamineError(UseError):
+    """A model that cannot be examined as asked; the message says why and what to do."""
+
+
+def held_objects(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Every module and tensor reachable from `model` through attributes, lists, tuples, sets and dicts, with its path.
+
+    Each object comes once, by the first path found, breadth first; cycles are met once.
+    """
+    queue: list[tuple[str, Any]] = [("", model)]
+    seen = {id(model)}
+    for path, value in queue:
+        if isinstance(value, (nn.Module, Tensor)):
+            yield path, value
+        for name, child in _children(value):
+            if id(child) not in seen and len(seen) < MAX_OBJECTS:
+                seen.add(id(child))
+                queue.append((f"{path}{name}" if path else name.lstrip("."), child))
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    wanted = (nn.Module, Tensor, list, tuple, set, frozenset, dict)
+    items: list[tuple[str, Any]] = []
+    if isinstance(value, nn.Module):
+        own = vars(value)
+        items += [(f".{n}", m) for n, m in own.get("_modules", {}).items()]
+        items += [(f".{n}", p) for n, p in own.get("_parameters", {}).items()]
+        items += [(f".{n}", b) for n, b in own.get("_buffers", {}).items()]
+        items += [(f".{n}", v) for n, v in own.items() if not n.startswith("_")]
+    elif isinstance(value, dict):
+        items += [(f"[{k!r}]", v) for k, v in value.items()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        items += [(f"[{i}]", v) for i, v in enumerate(value)]
+    yield from ((name, v) for name, v in items if isinstance(v, wanted))
+
+
+def weightless_double(model: nn.Module) -> nn.Module:
+    """A deep copy of `model` on the meta device, in eval mode and without the user's hooks; no weight is copied.
+
+    Hooks of `torch.nn.utils` (weight and spectral norm) stay, because they compute the weights.
+    Raises ExamineError when a part cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    keep: list[Any] = []
+    for _, value in held_objects(model):
+        if isinstance(value, Tensor):
+            double: Tensor = torch.empty_like(value.detach(), device="meta")
+            if isinstance(value, nn.Parameter):
+                double = nn.Parameter(double, requires_grad=value.requires_grad)
+            memo[id(value)] = double
+            keep.append(value)
+    try:
+        shadow: nn.Module = copy.deepcopy(model, memo)
+    except Exception as error:
+        # Any object may sit in a model, so any exception may come out of copying it.
+        raise ExamineError(f"{type(model).__name__} cannot be copied for examination: {type(error).__name__}: {error}") from error
+    for module in shadow.modules():
+        for table in ("_forward_pre_hooks", "_forward_hooks"):
+            hooks = getattr(module, table)
+            kept = [(k, h) for k, h in hooks.items() if type(h).__module__.startswith("torch.nn.utils")]
+            setattr(module, table, OrderedDict(kept))
+        module._forward_hooks_with_kwargs = OrderedDict()
+        module._forward_pre_hooks_with_kwargs = OrderedDict()
+        module._forward_hooks_always_called = OrderedDict()
+        module._backward_hooks = OrderedDict()
+        module._backward_pre_hooks = OrderedDict()
+        module.training = False
+    return shadow
+
+
+def unregistered_parts(model: nn.Module) -> list[str]:
+    """Paths of modules and parameters that `.parameters()` and `.to()` do not reach, the outermost only."""
+    registered = {id(m) for m in model.modules()} | {id(p) for p in model.parameters()}
+    registered |= {id(b) for b in model.buffers()}
+    # Parametrised and weight-normed modules keep computed tensors as attributes; only real parameters count.
+    found: list[str] = []
+    for path, value in held_objects(model):
+        if isinstance(value, nn.Module):
+            lost = id(value) not in registered and any(True for _ in value.parameters())
+        else:
+            lost = isinstance(value, nn.Parameter) and id(value) not in registered
+        if lost and not any(path.startswith((f"{outer}.", f"{outer}[")) for outer in found):
+            found.append(path)
+    return found
