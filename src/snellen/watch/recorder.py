@@ -1,0 +1,359 @@
+"""Records a training run of any PyTorch loop, for the rules to read.
+
+    with snellen.watch.Recorder(model, optimizer) as recorder:
+        for images, labels in loader:
+            ...
+            optimizer.step()
+            recorder.step(loss=loss.item())
+    facts = recorder.facts()
+
+Kinds of events: `non-finite` (layer: where it began; "input" and "loss" are layers here), `gradients-erased`,
+`no-backward`, `no-grad-forward`, `optimizer-never-stepped`, `columns-sum-to-one`, `output-zero-share`,
+`input-scale`, `input-constant`, `mode-sensitive-layers`, `stale-parameters`, `gradient-not-reached`. Where an event
+counts steps its `step` is the first of them and its `value` how many.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from snellen.facts import table
+from snellen.watch.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
+from snellen.watch.probes import Probes, sensitive_to_mode
+
+COUNTED = {
+    "gradients-erased": "gradients arrived in backward and were gone when optimizer.step ran",
+    "no-backward": "optimizer.step ran and no gradient had arrived since the last one",
+    "no-grad-forward": "the model ran with gradients switched off and no other forward pass preceded the step",
+    "input-constant": "every sample of the batch was the same",
+    "columns-sum-to-one": "every output column sums to 1 over the batch",
+}
+
+
+class Recorder:
+    """Watches `model` and `optimizer` from `__enter__` or `start` until `__exit__` or `finish`.
+
+    `every`: steps between detailed samples (activations, updates); also the number of steps whose device results are
+    read together. `folder`: facts are saved there after every epoch and at the end.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, *, every: int = 20, folder: Path | None = None) -> None:
+        if every < 1:
+            raise ValueError(f"every = {every}: at least 1 step")
+        self._probes = Probes(model, optimizer, every)
+        self._folder = folder
+        self._steps: list[dict[str, Any]] = []
+        self._epochs: list[dict[str, Any]] = []
+        self._signals: list[dict[str, Any]] = []
+        self._pending: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._counts: dict[str, list[int]] = {}
+        self._single: dict[str, dict[str, Any]] = {}
+        self._outputs: list[list[float]] = []
+        self._about: dict[str, Any] = {"task": "", "loss_kind": "", "metric_name": "", "finished": False}
+        self._options: dict[str, Any] = {}
+        self._finished = False
+
+    def __enter__(self) -> Self:
+        self._probes.attach()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish("" if kind is None else f"stopped by {kind.__name__}")
+
+    def start(
+        self,
+        *,
+        task: str,
+        num_classes: int | None = None,
+        loss_kind: str = "",
+        initial_loss_expected: float | None = None,
+        metric_name: str = "",
+        baseline_metric: float | None = None,
+    ) -> None:
+        """Say what is trained; the fields are those of RunFacts. Puts the hooks on."""
+        self._about |= {
+            "task": task,
+            "num_classes": num_classes,
+            "loss_kind": loss_kind,
+            "initial_loss_expected": initial_loss_expected,
+            "metric_name": metric_name,
+            "baseline_metric": baseline_metric,
+        }
+        self._probes.attach()
+
+    def step(
+        self,
+        *,
+        loss: float,
+        epoch: int = 0,
+        batch_size: int | None = None,
+        targets: int | None = None,
+        positives: int | None = None,
+        grad_norm: float | None = None,
+        clip_limit: float | None = None,
+        seconds: float = 0.0,
+        data_seconds: float = 0.0,
+        skipped: bool = False,
+    ) -> None:
+        """Record one optimizer step; call it right after `optimizer.step()`. Fields as in `watch.facts.STEPS`."""
+        seen = self._probes.taken()
+        if not self._options:
+            self._options = self._optimizer_options()
+        row: dict[str, Any] = {
+            "step": len(self._steps),
+            "epoch": epoch,
+            "loss": float(loss),
+            "lr": seen.get("lr", self._options.get("lr")),
+            "grad_norm": None if grad_norm is None else float(grad_norm),
+            "clip_limit": clip_limit,
+            "update_ratio": None,
+            "batch_size": batch_size,
+            "targets": targets,
+            "positives": positives,
+            "training_mode": seen.get("training"),
+            "grads_before_backward": None,
+            "seconds": seconds,
+            "data_seconds": data_seconds,
+            "skipped": skipped,
+        }
+        self._steps.append(row)
+        self._pending.append((row, seen))
+        if not math.isfinite(row["loss"]) or len(self._pending) >= self._probes.every:
+            self._read_device()
+
+    def epoch(
+        self,
+        *,
+        epoch: int,
+        train_loss: float,
+        val_loss: float | None = None,
+        metric: float | None = None,
+        train_metric: float | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        """Record the end of an epoch; fields as in `watch.facts.EPOCHS`. Saves to the folder, if there is one."""
+        self._epochs.append(
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "val_loss": val_loss,
+                "metric": metric,
+                "train_metric": train_metric,
+                "seconds": seconds,
+            }
+        )
+        self._save()
+
+    def finish(self, stop_reason: str = "") -> None:
+        """End the watch: hooks off, facts saved. Calling it again does nothing."""
+        if self._finished:
+            return
+        self._finished = True
+        self._about |= {"finished": not stop_reason, "stop_reason": stop_reason}
+        self._read_device()
+        self._probes.detach()
+        self._save()
+
+    def facts(self) -> RunFacts:
+        """Everything recorded so far."""
+        self._read_device()
+        held = {id(p) for p in self._probes.held()}
+        trainable = dict(self._probes.trainable())
+        optimized = {n for n, p in trainable.items() if id(p) in held}
+        return RunFacts(
+            steps=table(STEPS, self._steps),
+            epochs=table(EPOCHS, self._epochs),
+            signals=table(SIGNALS, self._signals),
+            events=table(EVENTS, self._events(held)),
+            trainable_params=sum(p.numel() for p in trainable.values()),
+            optimizer_params=sum(trainable[n].numel() for n in optimized),
+            optimizer=type(self._probes.optimizer).__name__,
+            options=self._options or self._optimizer_options(),
+            missing_from_optimizer=[n for n in trainable if n not in optimized and n not in self._moved()],
+            without_gradient=sorted(self._probes.without_gradient or ()),
+            output_range=self._output_range(),
+            **self._about,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was recorded, as plain values that `torch.load(weights_only=True)` reads."""
+        self._read_device()
+        return {
+            "steps": self._steps,
+            "epochs": self._epochs,
+            "signals": self._signals,
+            "counts": self._counts,
+            "single": self._single,
+            "outputs": self._outputs,
+            "options": self._options,
+            "step": self._probes.step,
+            "optimizer_steps": self._probes.optimizer_steps,
+            "called": sorted(self._probes.called),
+            "without_gradient": None
+            if self._probes.without_gradient is None
+            else sorted(self._probes.without_gradient),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._steps = [dict(row) for row in state["steps"]]
+        self._epochs = [dict(row) for row in state["epochs"]]
+        self._signals = [dict(row) for row in state["signals"]]
+        self._counts = {kind: list(pair) for kind, pair in state["counts"].items()}
+        self._single = {kind: dict(event) for kind, event in state["single"].items()}
+        self._outputs = [list(row) for row in state["outputs"]]
+        self._options = dict(state["options"])
+        probes = self._probes
+        probes.step, probes.optimizer_steps = state["step"], state["optimizer_steps"]
+        probes.called = set(state["called"])
+        without = state["without_gradient"]
+        probes.without_gradient = None if without is None else set(without)
+
+    def _save(self) -> None:
+        if self._folder is not None:
+            self.facts().save(self._folder / "signals")
+
+    def _optimizer_options(self) -> dict[str, Any]:
+        groups = self._probes.optimizer.param_groups
+        plain = {
+            key: float(value) if isinstance(value, Tensor) else value
+            for key, value in groups[0].items()
+            if key != "params" and isinstance(value, int | float | bool | str | Tensor | tuple | list)
+        }
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        if "weight_decay" in plain:
+            plain["weight_decay"] = max(float(group.get("weight_decay", 0.0)) for group in groups)
+        return plain
+
+    def _read_device(self) -> None:
+        """Read every waiting device result in one transfer, and turn it into rows and events."""
+        pending, self._pending = self._pending, []
+        samples, self._probes.samples = self._probes.samples, []
+        tensors = [value for *_, value in samples]
+        for _, seen in pending:
+            tensors += [v for k, v in seen.items() if isinstance(v, Tensor) and not k.startswith("alive:")]
+        values = iter(_read(tensors))
+        for step, layer, signal, _ in samples:
+            self._signals.append({"step": step, "layer": layer, "signal": signal, "value": next(values)[0]})
+        for row, seen in pending:
+            read = {
+                k: (next(values) if isinstance(v, Tensor) else v) for k, v in seen.items() if not k.startswith("alive:")
+            }
+            self._understand(row, read)
+
+    def _understand(self, row: dict[str, Any], seen: dict[str, Any]) -> None:
+        step = row["step"]
+        scalar = {k: v[0] for k, v in seen.items() if isinstance(v, list) and len(v) == 1}
+        if row["grad_norm"] is None:
+            row["grad_norm"] = scalar.get("grad_norm")
+        row["update_ratio"] = scalar.get("update_ratio")
+        alive = scalar.get("alive", seen.get("alive"))
+        row["grads_before_backward"] = None if alive is None or step == 0 else bool(alive)
+        # LBFGS and its like run backward inside step, after our look at the gradients: then nothing can be said.
+        produced, present = scalar.get("produced", 0.0), seen.get("grads_at_step")
+        if seen["optimizer_stepped"] and seen["arrived"] and produced > 0 and not scalar.get("grad_norm", 0.0):
+            self._count("gradients-erased", step)
+        if seen["optimizer_stepped"] and not seen["arrived"] and not present and self._probes.has_probes:
+            self._count("no-backward", step)
+        if seen["no_grad_forwards"] and not seen["grad_forwards"]:
+            self._count("no-grad-forward", step)
+        if scalar.get("input_varies") == 0.0:
+            self._count("input-constant", step)
+        if "input_std" in scalar and "input-scale" not in self._single:
+            mean, std = scalar["input_mean"], scalar["input_std"]
+            self._note("input-scale", step, "input", f"the first input has mean {mean:.4g} and std {std:.4g}", std)
+        if "output" in seen:
+            self._outputs.append(seen["output"])
+            if seen["output"][3] < 5e-3 and seen["output"][0] >= 0:
+                self._count("columns-sum-to-one", step)
+        if "non-finite" not in self._single:
+            self._find_non_finite(row, seen, scalar)
+
+    def _find_non_finite(self, row: dict[str, Any], seen: dict[str, Any], scalar: dict[str, float]) -> None:
+        step, loss = row["step"], row["loss"]
+        if not math.isfinite(scalar.get("input_sum", 0.0)):
+            self._note("non-finite", step, "input", "the model's input holds NaN or infinity", 0.0)
+        elif not math.isfinite(scalar.get("output_sum", 0.0)):
+            bad = next(
+                (
+                    s["layer"]
+                    for s in self._signals
+                    if s["step"] == step and s["signal"] == "output_std" and not math.isfinite(s["value"])
+                ),
+                None,
+            )
+            where = f"first in the output of {bad}" if bad else "in its output"
+            self._note("non-finite", step, bad, f"the model made NaN or infinity of a finite input, {where}", loss)
+        elif not math.isfinite(loss):
+            self._note("non-finite", step, "loss", "outputs are finite and the loss is not", loss)
+        else:
+            norms = seen.get("grad_norms") or []
+            names = seen.get("grad_names") or []
+            bad = next((n for n, v in zip(names, norms, strict=False) if not math.isfinite(v)), None)
+            if bad and not row["skipped"]:
+                self._note("non-finite", step, bad, f"loss and outputs are finite, the gradient of {bad} is not", loss)
+
+    def _count(self, kind: str, step: int) -> None:
+        self._counts.setdefault(kind, [step, 0])[1] += 1
+
+    def _note(self, kind: str, step: int | None, layer: str | None, message: str, value: float) -> None:
+        self._single[kind] = {"step": step, "kind": kind, "layer": layer, "message": message, "value": value}
+
+    def _moved(self) -> set[str]:
+        """Names of parameters whose norm is not that of the start: somebody updates them."""
+        now, start = self._probes.norms(), self._probes.start_norms
+        names = [name for name in now if name in start]
+        pairs = _read([torch.stack([now[n].float(), start[n].float().to(now[n].device)]) for n in names])
+        return {name for name, (a, b) in zip(names, pairs, strict=True) if a != b}
+
+    def _events(self, held: set[int]) -> Iterator[dict[str, Any]]:
+        yield from self._single.values()
+        for kind, (step, count) in self._counts.items():
+            yield {"step": step, "kind": kind, "layer": None, "message": COUNTED[kind], "value": float(count)}
+        if self._outputs:
+            share = sum(o[4] for o in self._outputs) / len(self._outputs)
+            message = f"{share:.1%} of the first outputs are exactly 0"
+            yield {"step": 0, "kind": "output-zero-share", "layer": None, "message": message, "value": share}
+        sensitive = sensitive_to_mode(self._probes.model)
+        message = f"{sensitive} layers act differently in train() and eval()"
+        yield {"step": None, "kind": "mode-sensitive-layers", "layer": None, "message": message, "value": sensitive}
+        if stale := len(held - {id(p) for p in self._probes.model.parameters()}):
+            message = f"the optimizer holds {stale} tensors that are not parameters of the model"
+            yield {"step": None, "kind": "stale-parameters", "layer": None, "message": message, "value": stale}
+        if self._steps and not self._probes.optimizer_steps and not self._moved():
+            message = f"{len(self._steps)} steps were recorded and optimizer.step never ran"
+            kind = "optimizer-never-stepped"
+            yield {"step": 0, "kind": kind, "layer": None, "message": message, "value": float(len(self._steps))}
+        # Used in the forward pass and still without gradient: the graph is cut behind it. Unused is another matter.
+        cut = [n for n in sorted(self._probes.without_gradient or ()) if n.rpartition(".")[0] in self._probes.called]
+        for name in cut:
+            message = f"{name} took part in the forward pass and never received a gradient"
+            yield {"step": 0, "kind": "gradient-not-reached", "layer": name, "message": message, "value": None}
+
+    def _output_range(self) -> list[float]:
+        if not self._outputs:
+            return []
+        rows = sum(o[2] for o in self._outputs) / len(self._outputs)
+        return [min(o[0] for o in self._outputs), max(o[1] for o in self._outputs), rows]
+
+
+def _read(tensors: list[Tensor]) -> list[list[float]]:
+    """The values of `tensors` (0-d or 1-d), each a list, read in one transfer per device."""
+    if not tensors:
+        return []
+    device = tensors[0].device
+    flat = torch.cat([t.detach().reshape(-1).float().to(device) for t in tensors]).tolist()
+    out: list[list[float]] = []
+    at = 0
+    for t in tensors:
+        out.append(flat[at : at + t.numel()])
+        at += t.numel()
+    return out
