@@ -5,9 +5,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_nn
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import batch_norm
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """x_NC... -> same shape (Ioffe 2015, arXiv:1502.03167, algorithm 1)."""
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         mean, variance, count = batch_statistics(x)
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():

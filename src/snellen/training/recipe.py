@@ -144,7 +144,7 @@ PIXEL_BUDGET = {"classification": 12e6, "detection": 160e6}
 def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
     """A recipe chosen by looking at the data: input size, epochs, batch size, normalisation.
 
-    * input: the images' own size, at most 320 px (detection: as small as leaves small objects 16 px; classification: 128);
+    * input: the images' size up to 320 px, smaller if small objects keep 16 px (detection), or up to 128 px;
     * epochs: as many as fit a budget of training pixels, between 10 and 40 in detection and 6 and 30 in classification;
     * mean and std: the dataset's own where its pixels have been measured and no published weights are used.
 

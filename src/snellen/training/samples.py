@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as TF
+from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, horizontal_flip, resize
 
 from snellen.data.facts import DataFacts
 from snellen.errors import UseError
@@ -46,12 +46,13 @@ class SamplesError(UseError):
 
 @dataclass(frozen=True)
 class Example:
-    """One image's label or objects; `boxes_M4` are pixels of the decoded image, before any resize."""
+    """One image's label or objects; boxes are pixels of the decoded image, before any resize."""
 
     image: str
     label: int = -1
-    boxes_M4: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    labels_M: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    """(M, 4), xyxy."""
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def split_examples(data: DataFacts, seed: int = 0) -> Split:
             continue
         if data.task == "detection":
             boxes, labels = objects.get(name, (np.zeros((0, 4), np.float32), np.zeros(0, np.int64)))
-            examples.append((Example(name, boxes_M4=boxes, labels_M=labels), row["split"]))
+            examples.append((Example(name, boxes=boxes, labels=labels), row["split"]))
         else:
             examples.append((Example(name, label=index[row["class_name"]]), row["split"]))
     if not class_names or not examples:
@@ -98,7 +99,7 @@ def split_examples(data: DataFacts, seed: int = 0) -> Split:
         raise SamplesError(f"{data.root}: {len(train)} training and {len(val)} validation images: both are needed")
     for part, chosen in (("train", train), ("val", val)):
         rows += [
-            {"image": e.image, "split": part, "used": True, "objects": len(e.labels_M) if e.label < 0 else None}
+            {"image": e.image, "split": part, "used": True, "objects": len(e.labels) if e.label < 0 else None}
             for e in chosen
         ]
     rows += [{"image": e.image, "used": False, "reason": "kept for testing"} for e in spare]
@@ -149,7 +150,7 @@ def _divide(
     strata: dict[int, list[Example]] = {}
     for example in sorted(pool, key=lambda e: e.image):
         # An image of objects is filed under its rarest reading: the first object's class.
-        key = example.label if example.label >= 0 else int(example.labels_M[0]) if len(example.labels_M) else -1
+        key = example.label if example.label >= 0 else int(example.labels[0]) if len(example.labels) else -1
         strata.setdefault(key, []).append(example)
     learn: list[Example] = []
     check: list[Example] = []
@@ -165,7 +166,7 @@ def _divide(
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Rows of every batch of an epoch: a permutation cut into round(count / batch_size) parts that differ by one at most.
+    """Rows of an epoch's batches: a permutation cut into round(count / batch_size) parts, of sizes one apart at most.
 
     No image is dropped and no batch is a small rest, which BatchNorm would suffer from.
     """
@@ -197,11 +198,11 @@ def fit_frame(image_HW3: NDArray[np.uint8], size: int, keep_ratio: bool) -> tupl
     height, width = image_HW3.shape[:2]
     x = torch.from_numpy(np.array(image_HW3)).permute(2, 0, 1)
     if not keep_ratio:
-        return TF.resize(x, [size, size], antialias=True).contiguous(), size / width, size / height
+        return resize(x, [size, size], antialias=True).contiguous(), size / width, size / height
     scale = size / max(height, width)
     new_h, new_w = max(1, round(height * scale)), max(1, round(width * scale))
     if (new_h, new_w) != (height, width):
-        x = TF.resize(x, [new_h, new_w], antialias=True)
+        x = resize(x, [new_h, new_w], antialias=True)
     frame = torch.full((3, size, size), PAD, dtype=torch.uint8)
     frame[:, :new_h, :new_w] = x
     return frame, new_w / width, new_h / height
@@ -264,15 +265,15 @@ class Samples(Dataset[Sample]):
         frame, scale_x, scale_y = fit_frame(pixels, self.recipe.image_size, keep_ratio=detection)
         if not detection:
             return frame, torch.zeros(0, 4), torch.tensor([example.label])
-        boxes = torch.from_numpy(example.boxes_M4 * np.array([scale_x, scale_y] * 2, np.float32))
+        boxes = torch.from_numpy(example.boxes * np.array([scale_x, scale_y] * 2, np.float32))
         boxes[:, 0::2] = boxes[:, 0::2].clamp(0, pixels.shape[1] * scale_x)
         boxes[:, 1::2] = boxes[:, 1::2].clamp(0, pixels.shape[0] * scale_y)
         seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1.0).all(dim=1)  # a side under a pixel cannot be learned
-        return frame, boxes[seen], torch.from_numpy(example.labels_M)[seen]
+        return frame, boxes[seen], torch.from_numpy(example.labels)[seen]
 
 
 def augmented(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
-    """Random zoom and shift, mirror, brightness and contrast, by `rng` alone; boxes follow, and are cut at the frame."""
+    """Random zoom, shift, mirror, brightness, contrast, by `rng` alone; boxes follow, and are cut at the frame."""
     image, boxes, labels = sample
     size = recipe.image_size
     zoom = 1 + recipe.jitter_scale * rng.uniform(-1, 1)
@@ -288,15 +289,15 @@ def augmented(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sampl
             shifted[:, -top : size - top, -left : size - left] = image
         else:
             shifted = image[:, top : top + window, left : left + window]
-        image = TF.resize(shifted, [size, size], antialias=True)
+        image = resize(shifted, [size, size], antialias=True)
         factor = size / window
         offset = torch.tensor([left, top, left, top], dtype=torch.float32)
         boxes, labels = _cut((boxes - offset) * factor, labels, size)
     if recipe.flip and mirror:
-        image = TF.horizontal_flip(image)
+        image = horizontal_flip(image)
         boxes = torch.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], dim=1)
     if recipe.jitter_colour > 0:
-        image = TF.adjust_contrast(TF.adjust_brightness(image, float(brightness)), float(contrast))
+        image = adjust_contrast(adjust_brightness(image, float(brightness)), float(contrast))
     return image, boxes, labels
 
 

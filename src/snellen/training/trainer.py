@@ -217,7 +217,7 @@ class _Run:
             "seconds": time.monotonic() - began,
         }
         if self.watcher is not None:
-            self.watcher.epoch(**row)
+            self.watcher.epoch(**row)  # type: ignore[arg-type]
         self.at.rows.append(row)
         merit = metric if metric is not None else -val_loss
         better = math.isfinite(merit) and (self.at.best is None or merit > self.at.best)

@@ -12,11 +12,12 @@ Shapes: N images, C channels, H W input pixels, A anchors of all levels, K class
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import interpolate
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from snellen.models.backbones import SmallResNet, conv_norm
@@ -27,7 +28,7 @@ from snellen.models.detection.parts.matcher import BACKGROUND, match
 from snellen.models.loss import LossTerm
 
 PRIOR = 0.01
-"""Every class starts with this probability everywhere (Lin 2017, sec. 4.1): background does not drown the first steps."""
+"""Each class starts with this probability everywhere (Lin 2017, sec. 4.1), so background does not drown the start."""
 MATCH_HIGH = 0.5
 MATCH_LOW = 0.4
 """IoU from which an anchor is an object, below which it is background (Lin 2017, sec. 4)."""
@@ -36,29 +37,34 @@ STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True)
 class Detections:
-    """Raw output: `logits_NAK`, `offsets_NA4`, and the `anchors_A4` they belong to (xyxy input pixels)."""
+    """Raw output of a batch."""
 
-    logits_NAK: Tensor
-    offsets_NA4: Tensor
-    anchors_A4: Tensor
+    logits: Tensor
+    """(N, A, K), before the sigmoid."""
+    offsets: Tensor
+    """(N, A, 4), as `box_coder` has them."""
+    anchors: Tensor
+    """(A, 4), xyxy input pixels."""
     level_sizes: tuple[int, ...]
     """Anchors of each level, finest first; they add up to A."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The objects of one image: `boxes_M4` xyxy input pixels, `labels_M` int64 in 0..K-1; M may be 0."""
+    """The objects of one image; M may be 0."""
 
-    boxes_M4: Tensor
-    labels_M: Tensor
+    boxes: Tensor
+    """(M, 4), xyxy input pixels."""
+    labels: Tensor
+    """(M,), int64 in 0..K-1."""
 
 
 @dataclass(frozen=True)
 class Assignment:
     """Which anchor answers for which object of its image, and how well they fit."""
 
-    rows_NA: Tensor
-    """Row of the object, -1 background, -2 ignored; int64."""
+    rows: Tensor
+    """(N, A): row of the object, -1 background, -2 ignored; int64."""
     level_sizes: tuple[int, ...]
     matched_iou: Tensor
     """IoU of each positive anchor with its object, image by image."""
@@ -73,7 +79,7 @@ class Assignment:
     @property
     def positives_per_level(self) -> list[int]:
         """Positive anchors, finest level first."""
-        return [int((part >= 0).sum()) for part in self.rows_NA.split(list(self.level_sizes), dim=1)]
+        return [int((part >= 0).sum()) for part in self.rows.split(list(self.level_sizes), dim=1)]
 
 
 class SeparableHead(nn.Module):
@@ -94,19 +100,31 @@ class SeparableHead(nn.Module):
 
 
 class TopDown(nn.Module):
-    """Lateral 1x1 to one width, coarse maps upsampled and added to finer ones, a 3x3 on each (Lin 2017, FPN, fig. 3)."""
+    """Lateral 1x1, coarse maps upsampled and added to finer ones, a 3x3 on each wanted level (FPN, fig. 3)."""
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], width: int, wanted: Sequence[int]) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(conv_norm(c, width, 1) for c in channels)
-        self.smooth = nn.ModuleList(nn.Sequential(conv_norm(width, width, 3), nn.ReLU(inplace=True)) for _ in channels)
+        # A level finer than all wanted ones has no part in the result, and no layer here.
+        self.finest = min(wanted)
+        self.lateral = nn.ModuleDict(
+            {str(i): conv_norm(channels[i], width, 1) for i in range(self.finest, len(channels))}
+        )
+        self.smooth = nn.ModuleDict(
+            {str(i): nn.Sequential(conv_norm(width, width, 3), nn.ReLU(inplace=True)) for i in wanted}
+        )
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Maps of falling size -> as many maps of `width` channels."""
-        lateral = [layer(x) for layer, x in zip(self.lateral, features, strict=True)]
-        for i in range(len(lateral) - 1, 0, -1):
-            lateral[i - 1] = lateral[i - 1] + F.interpolate(lateral[i], size=lateral[i - 1].shape[-2:], mode="nearest")
-        return [layer(x) for layer, x in zip(self.smooth, lateral, strict=True)]
+    def forward(self, features: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Maps of all levels, finest first -> level: map of `width` channels, for the wanted levels."""
+        maps: dict[int, Tensor] = {}
+        coarser: Tensor | None = None
+        for i in range(len(features) - 1, self.finest - 1, -1):
+            merged = self.lateral[str(i)](features[i])
+            if coarser is not None:
+                merged = merged + interpolate(coarser, size=merged.shape[-2:], mode="nearest")
+            coarser = merged
+            if str(i) in self.smooth:
+                maps[i] = self.smooth[str(i)](merged)
+        return maps
 
 
 class SsdLite(nn.Module):
@@ -128,11 +146,11 @@ class SsdLite(nn.Module):
         self.image_size = image_size
         if backbone is None:
             own = SmallResNet()
-            self.backbone: nn.Module = own
+            self.backbone: Any = own
             self.taken = [own.strides.index(s) for s in STRIDES]
             channels = [own.channels[i] for i in self.taken]
         else:
-            net = timm.create_model(backbone, pretrained=pretrained, features_only=True)
+            net: Any = timm.create_model(backbone, pretrained=pretrained, features_only=True)
             self.backbone = net
             reductions = list(net.feature_info.reduction())
             missing = [s for s in STRIDES if s not in reductions]
@@ -141,11 +159,11 @@ class SsdLite(nn.Module):
             # The last map of a stride is the deepest one.
             self.taken = [len(reductions) - 1 - reductions[::-1].index(s) for s in STRIDES]
             channels = [net.feature_info.channels()[i] for i in self.taken]
-        self.neck = TopDown(channels, width)
         self.anchor_sides = [
             [list(map(float, wh)) for wh in level] for level in anchors or general_sides(image_size, STRIDES)
         ]
         self.levels = [i for i, sides in enumerate(self.anchor_sides) if sides]
+        self.neck = TopDown(channels, width, self.levels)
         prior_bias = -math.log((1 - PRIOR) / PRIOR)
         self.class_heads = nn.ModuleList(
             SeparableHead(width, len(self.anchor_sides[i]) * num_classes, prior_bias) for i in self.levels
@@ -182,17 +200,17 @@ def assign(outputs: Detections, targets: Sequence[Target]) -> Assignment:
     """Match every image's anchors with its objects (SSD sec. 2.2, thresholds of RetinaNet sec. 4)."""
     matched, overlaps, without = [], [], 0
     for target in targets:
-        iou_MA = box_iou(target.boxes_M4, outputs.anchors_A4)
+        iou_MA = box_iou(target.boxes, outputs.anchors)
         rows_A = match(iou_MA, MATCH_HIGH, MATCH_LOW)
         positive = (rows_A >= 0).nonzero().squeeze(1)
         overlaps.append(iou_MA[rows_A[positive], positive])
-        without += len(target.labels_M) - len(rows_A[positive].unique())
+        without += len(target.labels) - len(rows_A[positive].unique())
         matched.append(rows_A)
     return Assignment(
-        rows_NA=torch.stack(matched),
+        rows=torch.stack(matched),
         level_sizes=outputs.level_sizes,
         matched_iou=torch.cat(overlaps),
-        objects=sum(len(target.labels_M) for target in targets),
+        objects=sum(len(target.labels) for target in targets),
         objects_without_positive=without,
     )
 
@@ -202,19 +220,19 @@ def detection_loss(
 ) -> dict[str, LossTerm]:
     """Focal loss over all anchors that are not ignored and GIoU loss over the positives, both counted per positive."""
     assignment = assignment or assign(outputs, targets)
-    rows_NA = assignment.rows_NA
+    rows_NA = assignment.rows
     positive_NA = rows_NA >= 0
-    wanted_NAK = torch.zeros_like(outputs.logits_NAK)
+    wanted_NAK = torch.zeros_like(outputs.logits)
     boxes = []
     for i, target in enumerate(targets):
         chosen = rows_NA[i][positive_NA[i]]
-        wanted_NAK[i, positive_NA[i].nonzero().squeeze(1), target.labels_M[chosen]] = 1.0
-        boxes.append(target.boxes_M4[chosen])
+        wanted_NAK[i, positive_NA[i].nonzero().squeeze(1), target.labels[chosen]] = 1.0
+        boxes.append(target.boxes[chosen])
     counted_NA = positive_NA | (rows_NA == BACKGROUND)
     weight = positive_NA.sum().to(torch.float32)
-    class_total = (sigmoid_focal(outputs.logits_NAK, wanted_NAK).sum(-1) * counted_NA).sum()
-    anchors_NA4 = outputs.anchors_A4.expand(len(targets), -1, -1)
-    predicted = decode(outputs.offsets_NA4[positive_NA], anchors_NA4[positive_NA])
+    class_total = (sigmoid_focal(outputs.logits, wanted_NAK).sum(-1) * counted_NA).sum()
+    anchors_NA4 = outputs.anchors.expand(len(targets), -1, -1)
+    predicted = decode(outputs.offsets[positive_NA], anchors_NA4[positive_NA])
     return {
         "classes": LossTerm(class_total, weight),
         "boxes": LossTerm(giou_loss(predicted, torch.cat(boxes)).sum(), weight),
@@ -230,8 +248,8 @@ def detect(
     Non-maximum suppression within each class; at most `limit` boxes an image, the number COCO scores.
     """
     found = []
-    boxes_NA4 = decode(outputs.offsets_NA4, outputs.anchors_A4)
-    for boxes_A4, logits_AK in zip(boxes_NA4, outputs.logits_NAK, strict=True):
+    boxes_NA4 = decode(outputs.offsets, outputs.anchors)
+    for boxes_A4, logits_AK in zip(boxes_NA4, outputs.logits, strict=True):
         scores_AK = logits_AK.sigmoid()
         rows, labels = (scores_AK >= min_score).nonzero(as_tuple=True)
         scores = scores_AK[rows, labels]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from snellen.models.loss import LossTerm
 from snellen.training.recipe import Recipe
@@ -37,7 +37,7 @@ class ClassificationTask:
         if replacement is not None:
             terms = as_terms(replacement(outputs, targets), images)
         else:
-            total = F.cross_entropy(outputs.float(), targets, reduction="sum", label_smoothing=self.smoothing)
+            total = cross_entropy(outputs.float(), targets, reduction="sum", label_smoothing=self.smoothing)
             terms = {"classes": LossTerm(total, total.new_tensor(float(images)).detach())}
         correct = (outputs.detach().argmax(dim=1) == targets).sum()
         return BatchLoss(terms, {"correct": float(correct)})

@@ -51,7 +51,7 @@ class DetectionTask:
         judged = []
         for image, target, (boxes, scores, labels) in zip(images, targets, found, strict=True):
             guesses = self._rows(image, boxes, labels, scores)
-            judged.append((image, guesses, self._rows(image, target.boxes_M4, target.labels_M, None)))
+            judged.append((image, guesses, self._rows(image, target.boxes, target.labels, None)))
         return judged
 
     def metric(self, gathered: Sequence[Any]) -> float | None:

@@ -35,7 +35,7 @@ def grid_anchors(shapes: Sequence[tuple[int, int]], strides: Sequence[int], side
 
 
 def general_sides(image_size: int, strides: Sequence[int]) -> list[list[list[float]]]:
-    """Anchors for a dataset nobody has measured: per level 3 cells x (1, 2^(1/3), 2^(2/3)), square (Lin 2017, sec. 4)."""
+    """Anchors for unmeasured data: squares of 3 cells x (1, 2^(1/3), 2^(2/3)) on each level (Lin 2017, sec. 4)."""
     sides = []
     for stride in strides:
         scales = [min(CELLS_PER_ANCHOR * stride * 2 ** (i / 3), float(image_size)) for i in range(3)]
