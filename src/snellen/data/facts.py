@@ -90,7 +90,11 @@ class DataFacts(Facts):
     """Tables of a dataset. Bad records are rows too: `boxes` holds NaN boxes as NaN, with `usable` false."""
 
     TABLES: ClassVar[Mapping[str, Schema]] = {
-        "images": IMAGES, "boxes": BOXES, "problems": PROBLEMS, "classes": CLASSES, "ledger": LEDGER,
+        "images": IMAGES,
+        "boxes": BOXES,
+        "problems": PROBLEMS,
+        "classes": CLASSES,
+        "ledger": LEDGER,
     }
 
     root: str

@@ -1,0 +1,160 @@
+"""What a reader gathers: rows for the tables of DataFacts, and the guards that keep hostile input out of them.
+
+Problem kinds that every reader may record:
+
+* `corrupt-annotation-file`: an annotation file cannot be parsed, or is larger than `MAX_ANNOTATION_BYTES`
+* `malformed-label`: a record lacks a field, or a field is of the wrong type
+* `unsafe-path`: a path is absolute, holds a NUL byte or leaves the dataset; it was not followed
+* `symlink-placeholder`: a small text file stands where a directory link should
+* `missing-split-target`: a split names a folder, list or image id that is not there
+* `duplicate-id`: an id that must be unique appears again
+* `unknown-image-id`: an annotation belongs to an image that is not listed
+* `orphan-label`: a label file without an image
+* `image-in-two-splits`: one image file is listed by two splits
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MAX_ANNOTATION_BYTES = 1 << 30
+"""Annotation files above this (1 GiB) are not read: COCO's largest is half of it."""
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+
+
+class RecordError(ValueError):
+    """A record or file cannot be used; caught by the reader and turned into a problem."""
+
+
+@dataclass
+class Records:
+    """Rows under construction; `root` is the folder that all paths are relative to."""
+
+    root: Path
+    format: str
+    task: str
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    boxes: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    classes: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    """Class id -> name, declared."""
+    notes: list[str] = field(default_factory=list)
+
+    def problem(
+        self, kind: str, file: str | None, message: str, *, row: int | None = None, image: str | None = None,
+        value: object = None,
+    ) -> None:  # fmt: skip
+        """Record a bad record; `value` is shortened to 200 characters."""
+        shown = None if value is None else clean(value if isinstance(value, str) else repr(value))[:200]
+        message = one_line(message)
+        self.problems.append(
+            {"kind": kind, "file": file, "row": row, "image": image, "value": shown, "message": message}
+        )
+
+    def image(self, key: str, **columns: Any) -> bool:
+        """Add an image; False, and a problem, when it is already listed by another split."""
+        known = self.images.get(key)
+        if known is None:
+            self.images[key] = {"image": key, "listed": True, **columns}
+            return True
+        if known.get("split") != columns.get("split"):
+            message = f"{key} is in split {known.get('split')} and in split {columns.get('split')}; the first counts"
+            self.problem("image-in-two-splits", columns.get("label_file") or key, message, image=key)
+        return False
+
+    def relative(self, path: Path) -> str:
+        """`path` below the root, with forward slashes."""
+        return clean(Path(os.path.relpath(path, self.root)).as_posix())
+
+
+def clean(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks or other control characters."""
+    return "".join(c if c.isprintable() else "?" for c in clean(text))
+
+
+def inside(root: Path, base: Path, text: str) -> Path:
+    """`text` as a path below `root`, seen from `base`. Raises RecordError when it is unusable or leaves `root`."""
+    if not text.strip() or "\0" in text or len(text) > 1024:
+        raise RecordError("the path is empty, too long or holds a NUL byte")
+    text = clean(text).replace("\\", "/")
+    path = Path(os.path.normpath(base / text))
+    if not path.is_relative_to(os.path.normpath(root)):
+        raise RecordError("the path leaves the dataset's folder")
+    return path
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file, at most MAX_ANNOTATION_BYTES. Raises RecordError naming value, limit and remedy."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_ANNOTATION_BYTES:
+            raise RecordError(
+                f"{size:,} bytes are more than the {MAX_ANNOTATION_BYTES:,} that are read: split the file"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot be read: {error.strerror or error}") from error
+
+
+def number(value: object) -> float | None:
+    """A JSON or text number as a float; NaN and infinities stay; anything else is None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return None
+
+
+def integer(value: object) -> int | None:
+    """A whole number that fits 64 bits, else None. `"3"` and `3.0` count."""
+    real = number(value)
+    if real is None or not math.isfinite(real) or real != int(real) or abs(real) >= 2**63:
+        return None
+    return int(value) if isinstance(value, int) else int(real)
+
+
+def well_formed(x1: float | None, y1: float | None, x2: float | None, y2: float | None) -> bool:
+    """Finite, with positive width and height."""
+    corners = (x1, y1, x2, y2)
+    if any(c is None or not math.isfinite(c) for c in corners):
+        return False
+    assert x1 is not None and x2 is not None and y1 is not None and y2 is not None
+    return x2 > x1 and y2 > y1
+
+
+def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    """Regular files below `folder` with one of `suffixes`, sorted; hidden ones and linked folders are passed over."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
+                yield Path(place) / name
+
+
+def placeholder_target(path: Path) -> Path | None:
+    """Where a link that was checked out as text points: a file below 200 bytes naming an existing folder nearby.
+
+    Nearby: below the grandparent of `path`, so that a hostile file cannot lead the reader about the disk.
+    """
+    if not path.is_file() or path.stat().st_size > 200:
+        return None
+    text = path.read_bytes().decode("utf-8", "replace").strip()
+    if not text or "\0" in text or "\n" in text or text.startswith("/"):
+        return None
+    target = Path(os.path.normpath(path.parent / text))
+    return target if target.is_dir() and target.is_relative_to(path.parent.parent) and target != path.parent else None
