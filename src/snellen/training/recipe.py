@@ -137,15 +137,18 @@ SMALLEST_OBJECT = 16.0
 """Pixels that the small objects (10th percentile of sqrt(area)) shall span at the input size: two cells of stride 8."""
 LARGEST_INPUT = 320
 """Pixels; beyond it a processor needs minutes per epoch. Name `image_size` to go higher."""
-PIXEL_BUDGET = {"classification": 12e6, "detection": 160e6}
-"""Training pixels of a whole default run: about one minute on two cores."""
+PIXEL_BUDGET = {"classification": 12e6, "detection": 110e6}
+"""Training pixels of a whole default run: a minute of `ssdlite`, ten seconds of `small-resnet`, on two cores."""
+LEAST_STEPS = {"classification": 200, "detection": 400}
+"""Optimizer steps below which the default networks have not learned, however small the dataset."""
 
 
 def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
     """A recipe chosen by looking at the data: input size, epochs, batch size, normalisation.
 
     * input: the images' size up to 320 px, smaller if small objects keep 16 px (detection), or up to 128 px;
-    * epochs: as many as fit a budget of training pixels, between 10 and 40 in detection and 6 and 30 in classification;
+    * epochs: as many as fit a budget of training pixels, 4 to 40, and as many as it takes for 200 or 400 steps;
+    * batch: 8 images in detection, 32 in classification, fewer where there are fewer than four batches;
     * mean and std: the dataset's own where its pixels have been measured and no published weights are used.
 
     Raises RecipeError for unknown or impossible overrides.
@@ -154,10 +157,9 @@ def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
     detection = data.task == "detection"
     size = int(overrides.get("image_size") or _input_size(data))
     images = max(1, data.images.filter(pl.col("split").is_null() | (pl.col("split") == "train")).height)
-    low, high = (10, 40) if detection else (6, 30)
-    epochs = min(high, max(low, round(PIXEL_BUDGET[data.task] / (images * size * size))))
-    batch = 16 if detection else 32
-    batch = max(2, min(batch, images // 4))
+    batch = max(2, min(int(overrides.get("batch_size") or (8 if detection else 32)), images // 4))
+    affordable = round(PIXEL_BUDGET[data.task] / (images * size * size))
+    epochs = min(40, max(4, affordable, math.ceil(LEAST_STEPS[data.task] * batch / images)))
     chosen: dict[str, Any] = {
         "task": data.task,
         "model": "ssdlite" if detection else ("small-resnet" if size <= 64 else "resnet18"),

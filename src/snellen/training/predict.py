@@ -1,0 +1,147 @@
+"""Predictions of a trained network, as the table that `snellen.evaluation` scores."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from snellen.evaluation.facts import PREDICTIONS
+from snellen.facts import table
+from snellen.models import create
+from snellen.models.detection.ssdlite import detect
+from snellen.progress import Progress, silent
+from snellen.training import checkpoint
+from snellen.training.recipe import Recipe
+from snellen.training.run_folder import RunError, RunFolder, read_model
+from snellen.training.samples import decode, fit_frame
+
+COLUMNS = list(PREDICTIONS)[:7]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of some images."""
+
+    predictions: pl.DataFrame
+    """The first seven columns of `evaluation.facts.PREDICTIONS`; classification: the best class of each image."""
+    probabilities: NDArray[np.float32] | None
+    """Classification: (N, C), rows as `images`, columns as the class names; None in detection."""
+    images: list[str]
+    """The images that could be read, in the order given."""
+    unreadable: dict[str, str]
+    """Image -> why it could not be read."""
+
+
+def load_run(folder: Path) -> tuple[nn.Module, Recipe, list[str]]:
+    """The network of a run with its best weights (the last ones when no epoch was finished), recipe, class names.
+
+    On the CPU, in eval mode. Raises RunError, RecipeError or CheckpointError.
+    """
+    run = RunFolder(folder)
+    if not run.recipe.is_file():
+        raise RunError(f"{folder}: not a run folder: recipe.toml is missing")
+    recipe, class_names, anchors = read_model(run)
+    model = create(
+        recipe.model,
+        task=recipe.task,
+        num_classes=len(class_names),
+        image_size=recipe.image_size,
+        anchors=anchors,
+    )
+    state = checkpoint.load(run.best if run.best.is_file() else run.last)
+    try:
+        model.load_state_dict(state["model"])
+    except (KeyError, RuntimeError) as error:
+        raise RunError(f"{folder}: the weights do not fit {recipe.model}: {str(error).splitlines()[0]}") from error
+    return model.eval(), recipe, class_names
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    recipe: Recipe,
+    class_names: Sequence[str],
+    images: Mapping[str, Path] | Sequence[Path],
+    *,
+    min_score: float = 0.02,
+    batch_size: int = 32,
+    progress: Progress = silent,
+) -> Predicted:
+    """Predict every image that can be read.
+
+    Boxes are xyxy pixels of the decoded, EXIF-applied image, at most 100 an image, after suppression within each class.
+
+    Args:
+        model: As `load_run` or `train` return it; used on the device it is on, put in eval mode.
+        recipe: Its recipe: input size and normalisation.
+        class_names: Its classes, in order of its outputs.
+        images: Key of the table -> file; a sequence of paths is its own keys.
+        min_score: Detections below this are left out; classification keeps every image.
+    """
+    files = dict(images) if isinstance(images, Mapping) else {str(path): Path(path) for path in images}
+    unreadable: dict[str, str] = {}
+    rows: list[dict[str, object]] = []
+    chances: list[NDArray[np.float32]] = []
+    read: list[str] = []
+    model.eval()
+    device = next(model.parameters()).device
+    mean = torch.tensor(recipe.mean, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(recipe.std, device=device).view(1, 3, 1, 1) * 255
+    for names, frames, scales in _frames(files, recipe, batch_size, unreadable):
+        x = ((frames.to(device).float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        outputs = model(x)
+        read += names
+        if recipe.task == "classification":
+            probabilities = outputs.float().softmax(dim=1).cpu().numpy()
+            chances.append(probabilities)
+            for name, row in zip(names, probabilities, strict=True):
+                best = int(row.argmax())
+                rows.append({"image": name, "class_name": class_names[best], "score": float(row[best])})
+        else:
+            found = detect(outputs, recipe.image_size, min_score=min_score)
+            for name, (sx, sy, width, height), (boxes, scores, labels) in zip(names, scales, found, strict=True):
+                own = (boxes.cpu() / torch.tensor([sx, sy, sx, sy])).clamp(min=0)
+                own = torch.minimum(own, torch.tensor([width, height, width, height], dtype=torch.float32))
+                for box, score, label in zip(own.tolist(), scores.tolist(), labels.tolist(), strict=True):
+                    if box[2] > box[0] and box[3] > box[1]:  # what lay in the letterbox's border is no box here
+                        sides = dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
+                        rows.append({"image": name, "class_name": class_names[label], "score": score, **sides})
+        progress("predict", len(read) + len(unreadable), len(files))
+    schema = {name: PREDICTIONS[name] for name in COLUMNS}
+    empty = np.zeros((0, len(class_names)), np.float32)
+    return Predicted(
+        predictions=table(schema, rows),
+        probabilities=(np.concatenate(chances) if chances else empty) if recipe.task == "classification" else None,
+        images=read,
+        unreadable=unreadable,
+    )
+
+
+def _frames(
+    files: Mapping[str, Path], recipe: Recipe, batch_size: int, unreadable: dict[str, str]
+) -> Iterator[tuple[list[str], Tensor, list[tuple[float, float, int, int]]]]:
+    """Batches of (keys, frames (N, 3, S, S) uint8, per image the two scales and the image's width and height)."""
+    names: list[str] = []
+    frames: list[Tensor] = []
+    scales: list[tuple[float, float, int, int]] = []
+    for name, path in files.items():
+        try:
+            pixels = decode(path)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            unreadable[name] = str(error)
+            continue
+        frame, sx, sy = fit_frame(pixels, recipe.image_size, keep_ratio=recipe.task == "detection")
+        names.append(name)
+        frames.append(frame)
+        scales.append((sx, sy, pixels.shape[1], pixels.shape[0]))
+        if len(names) == batch_size:
+            yield names, torch.stack(frames), scales
+            names, frames, scales = [], [], []
+    if names:
+        yield names, torch.stack(frames), scales
