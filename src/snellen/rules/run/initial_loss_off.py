@@ -1,0 +1,72 @@
+"""See InitialLossOff."""
+
+import math
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules.run._series import event, first_loss
+from snellen.watch.facts import RunFacts
+
+
+class InitialLossOff(Rule):
+    """The first loss is far above what an untrained network should have.
+
+    ## What it does
+    Compares the loss of step 0 with the value that theory expects, ln C for cross-entropy.
+
+    ## Why is this bad?
+    The network starts confidently wrong: input or initial weights have the wrong scale, and first gradients are
+    huge.
+
+    ## How it is computed
+    Fires when loss_0 > expected + max(expected, `margin`) (TheDeepChecker: off by 1.0 ln C). A loss below
+    expectation is a pretrained start and fine.
+
+    ## Example
+        initial-loss-off the first loss is 41.3 where 2.3 is expected; the input has std 73
+
+    ## Fix
+    Normalise the input (mean 0, std 1); use the framework's default initialisation.
+
+    ## Known false positives
+    A loss with weights or extra terms: give its own initial_loss_expected or None.
+
+    ## References
+    Karpathy, A Recipe for Training Neural Networks: verify loss at init.
+    """
+
+    name = "initial-loss-off"
+    code = "RUN017"
+    category = Category.SUSPICIOUS
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        margin: float = 1.0
+        """Least distance above the expected loss, in nats."""
+        input_std: float = 5.0
+        """Standard deviation of the input from which its scale is blamed; normalised images have about 1."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        first, expected = first_loss(run), run.initial_loss_expected
+        if expected is None or not math.isfinite(first):
+            return
+        limit = expected + max(expected, self.options.margin)
+        if first > limit:
+            scale = event(run, "input-scale")
+            std = float(scale["value"]) if scale and scale["value"] is not None else None
+            hint = scale["message"] if scale else "the scale of the input is not known"
+            hint += (
+                ": normalise it"
+                if std is not None and std > self.options.input_std
+                else "; if that is meant, the initial weights are too large"
+            )
+            yield Finding(
+                message=(
+                    f"the first loss is {first:.3g} where an untrained network has {expected:.3g} (limit "
+                    f"{limit:.3g}); {hint}"
+                ),
+                evidence={"first_loss": first, "expected": expected, "input_std": std},
+                place=Place(step=0),
+            )

@@ -1,0 +1,61 @@
+"""See NegativeLoss."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules.run._series import cross_entropy, losses
+from snellen.watch.facts import RunFacts
+
+
+class NegativeLoss(Rule):
+    """A loss that cannot be negative is.
+
+    ## What it does
+    Looks for negative values of cross-entropy and focal losses.
+
+    ## Why is this bad?
+    The sign is flipped or the loss is fed with something else than logits; the run maximises its error.
+
+    ## How it is computed
+    Fires when at least `min_steps` losses are below 0 and the loss is cross-entropy or focal.
+
+    ## Example
+        negative-loss cross-entropy is negative in 149 of 150 steps
+
+    ## Fix
+    Minimise the loss, not its negative; give NLLLoss the output of log_softmax.
+
+    ## Known false positives
+    None known.
+
+    ## References
+    AutoTrainer, abnormal loss.
+    """
+
+    name = "negative-loss"
+    code = "RUN023"
+    category = Category.CORRECTNESS
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        min_steps: int = 3
+        """Negative losses before anything is said."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        values = losses(run)
+        below = int((values < 0).sum())
+        if (cross_entropy(run) or run.loss_kind.startswith("focal")) and below >= self.options.min_steps:
+            yield Finding(
+                message=(
+                    f"{run.loss_kind} is negative in {below} of {len(values)} steps (limit "
+                    f"{self.options.min_steps}), which it cannot be: its sign is flipped or it gets no "
+                    "logits"
+                ),
+                evidence={"lowest": float(np.nanmin(values))},
+                affected=below,
+                of=len(values),
+            )

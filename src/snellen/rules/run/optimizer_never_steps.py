@@ -1,0 +1,57 @@
+"""See OptimizerNeverSteps."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules.run._series import event
+from snellen.watch.facts import RunFacts
+
+
+class OptimizerNeverSteps(Rule):
+    """Training steps are recorded and the optimizer never steps.
+
+    ## What it does
+    Counts the calls of `optimizer.step()`.
+
+    ## Why is this bad?
+    Nothing is learned.
+
+    ## How it is computed
+    Fires when at least `min_steps` steps were recorded, `optimizer.step()` of the watched optimizer ran 0 times and
+    no weight changed.
+
+    ## Example
+        optimizer-never-steps 150 steps were recorded and optimizer.step() ran 0 times
+
+    ## Fix
+    Call `optimizer.step()` after backward.
+
+    ## Known false positives
+    None known: weights moved by other means count as steps.
+
+    ## References
+    A labelled sample of 365 silent bugs from the PyTorch forum (PYSIASSIST) puts missed or misplaced training
+    operations second of all causes, with 56.
+    """
+
+    name = "optimizer-never-steps"
+    code = "RUN009"
+    category = Category.CORRECTNESS
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        min_steps: int = 3
+        """Recorded steps before anything is said."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        found = event(run, "optimizer-never-stepped")
+        if found and found["value"] >= self.options.min_steps and not run.steps["skipped"].all():
+            yield Finding(
+                message=(
+                    f"{int(found['value'])} steps were recorded (limit {self.options.min_steps}) and "
+                    "optimizer.step() ran 0 times; no weight changed"
+                ),
+                affected=int(found["value"]),
+            )

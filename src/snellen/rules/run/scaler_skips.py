@@ -1,0 +1,62 @@
+"""See ScalerSkips."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.watch.facts import RunFacts
+
+
+class ScalerSkips(Rule):
+    """The gradient scaler skips many updates.
+
+    ## What it does
+    Counts the steps the scaler skipped after it had time to find its scale.
+
+    ## Why is this bad?
+    Gradients overflow float16 again and again; the skipped batches are wasted.
+
+    ## How it is computed
+    Share of skipped steps after the first `calibration`; fires above `share`. A scaler that doubles its scale every
+    2000 steps skips 0.05 %.
+
+    ## Example
+        scaler-skips 38 of 130 updates were skipped (29 %, limit 5 %)
+
+    ## Fix
+    Use bfloat16, or find the layer whose output overflows; clip after scaler.unscale_.
+
+    ## Known false positives
+    None known.
+
+    ## References
+    PyTorch documentation of torch.amp.GradScaler.
+    """
+
+    name = "scaler-skips"
+    code = "RUN029"
+    category = Category.SUSPICIOUS
+    causes = ("loss-not-finite", "lr-too-high")
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        calibration: int = 20
+        """First steps, in which the scaler may search."""
+        share: float = 0.05
+        """Share of skipped steps, in 0..1."""
+        min_steps: int = 30
+        """Steps after calibration before anything is said."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        rows = run.steps.slice(self.options.calibration)
+        skipped = int(rows["skipped"].sum() or 0)
+        if rows.height >= self.options.min_steps and skipped > self.options.share * rows.height:
+            yield Finding(
+                message=(
+                    f"the gradient scaler skipped {skipped} of {rows.height} updates ({skipped / rows.height:.0%}, "
+                    f"limit {self.options.share:.0%}) after calibration; gradients overflow float16"
+                ),
+                affected=skipped,
+                of=rows.height,
+            )
