@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_iter, tree_map
 
 from snellen.facts import table
@@ -116,8 +117,7 @@ def _arguments(inputs: Any, shadow: nn.Module) -> tuple[tuple[Any, ...], dict[st
 def _usage(shadow: nn.Module, trace: Trace) -> dict[str, bool]:
     """Parameter name -> whether it took part in the pass, even when its module was never called as such."""
     return {
-        n: p.untyped_storage()._cdata in trace.used_storages
-        for n, p in shadow.named_parameters(remove_duplicate=False)
+        n: p.untyped_storage()._cdata in trace.used_storages for n, p in shadow.named_parameters(remove_duplicate=False)
     }
 
 
@@ -167,7 +167,11 @@ def _module_columns(record: Record) -> dict[str, Any]:
     kernel = getattr(module, "kernel_size", None)
     if isinstance(kernel, int):
         kernel = [kernel] * (1 if record.kind.endswith("1d") else 3 if record.kind.endswith("3d") else 2)
-    sizes = [int(k) for k in kernel] if isinstance(kernel, (list, tuple)) and all(isinstance(k, int) for k in kernel) else None
+    sizes = (
+        [int(k) for k in kernel]
+        if isinstance(kernel, (list, tuple)) and all(isinstance(k, int) for k in kernel)
+        else None
+    )
     groups = getattr(module, "groups", None)
     has_bias: bool | None = None
     if module is not None and "bias" in module._parameters:
@@ -176,6 +180,7 @@ def _module_columns(record: Record) -> dict[str, Any]:
         "kernel": record.kernel or sizes,
         "groups": groups if isinstance(groups, int) else None,
         "has_bias": has_bias,
+        "dropout": float(module.p) if isinstance(module, _DropoutNd) else None,
     }
 
 

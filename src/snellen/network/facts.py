@@ -27,6 +27,7 @@ LAYERS: Schema = {
     "kernel": (pl.List(pl.Int64()), "kernel size of a convolution or pooling"),
     "groups": (pl.Int64(), "groups of a convolution"),
     "has_bias": (pl.Boolean(), "a bias parameter exists; null where the kind has none"),
+    "dropout": (pl.Float64(), "drop probability of a dropout layer; null elsewhere"),
     "next_kind": (pl.String(), "kind of the only consumer of the output; null when several or none"),
 }
 

@@ -169,7 +169,9 @@ def _expand(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: 
 def _reduce(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     rank = args[0].dim()
     given = args[1] if len(args) > 1 else kwargs.get("dim")
-    wanted = list(range(rank)) if given is None or given == [] else given if isinstance(given, (list, tuple)) else [given]
+    wanted = (
+        list(range(rank)) if given is None or given == [] else given if isinstance(given, (list, tuple)) else [given]
+    )
     dims = [int(d) % rank for d in wanted]
     if any(field.spatial(d) for d in dims):
         return SUMMARY
@@ -190,9 +192,7 @@ def _shuffle(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field:
 
 def _unshuffle(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     r = int(args[1])
-    return _windowed(
-        field, out, out.dim() - 2, lambda axis, i, _: axis.gather(1, r, lambda o: range(o * r, o * r + r))
-    )
+    return _windowed(field, out, out.dim() - 2, lambda axis, i, _: axis.gather(1, r, lambda o: range(o * r, o * r + r)))
 
 
 def _same(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -241,7 +241,9 @@ RULES: Mapping[str, Rule] = {
     **_named(_view, "view _unsafe_view reshape _reshape_alias squeeze flatten"),
     **_named(_unsqueeze, "unsqueeze"),
     **_named(_expand, "expand"),
-    **_named(_reduce, "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm logsumexp argmax norm prod"),
+    **_named(
+        _reduce, "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm logsumexp argmax norm prod"
+    ),
     **_named(_along, "_softmax _log_softmax _safe_softmax cumsum topk sort"),
     **_named(_shuffle, "pixel_shuffle"),
     **_named(_unshuffle, "pixel_unshuffle"),

@@ -60,7 +60,12 @@ def _fused_encoder_layer(args: Sequence[Any], kwargs: Mapping[str, Any], out: An
 def _recurrent(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     """One fused recurrent layer: every weight matrix meets every element of the sequence."""
     x = args[0]
-    matrices = [w for a in args[1:] for w in (a if isinstance(a, (list, tuple)) else [a]) if isinstance(w, Tensor) and w.dim() == 2]
+    matrices = [
+        w
+        for a in args[1:]
+        for w in (a if isinstance(a, (list, tuple)) else [a])
+        if isinstance(w, Tensor) and w.dim() == 2
+    ]
     states = {a.shape for a in args[5:7] if isinstance(a, Tensor)}
     return int(x.shape[0] * x.shape[1] * sum(w.numel() for w in matrices if w.shape not in states))
 
@@ -94,45 +99,19 @@ MACS: Mapping[str, Count] = {
 
 PER_INPUT = frozenset(
     f"aten.{name}"
-    for name in (
-        "mean sum prod amax amin max min argmax argmin var std var_mean std_mean norm linalg_vector_norm all any aminmax"
-        " avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d"
-        " topk sort cumsum cumprod logsumexp bincount count_nonzero median kthvalue mode unique_consecutive _unique2 "
-        " nonzero max_pool2d_with_indices max_pool3d_with_indices adaptive_avg_pool2d adaptive_avg_pool3d"
-    ).split()
+    for name in ["mean", "sum", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", "all", "any", "aminmax", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d", "topk", "sort", "cumsum", "cumprod", "logsumexp", "bincount", "count_nonzero", "median", "kthvalue", "mode", "unique_consecutive", "_unique2", "nonzero", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_avg_pool2d", "adaptive_avg_pool3d"]
 )
 """One operation per input element."""
 
 PER_OUTPUT = frozenset(
     f"aten.{name}"
-    for name in (
-        "_softmax _log_softmax _safe_softmax native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training"
-        " cudnn_batch_norm native_layer_norm native_group_norm _batch_norm_no_update _batch_norm_with_update"
-        " _fused_rms_norm native_dropout upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d"
-        " _upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d"
-        " _upsample_bilinear2d_aa upsample_bicubic2d _upsample_bicubic2d_aa upsample_trilinear3d grid_sampler_2d"
-        " grid_sampler_3d col2im _prelu_kernel bernoulli rand rand_like randn randn_like uniform normal bernoulli_ uniform_"
-        " normal_ exponential_ glu _cdist_forward embedding_bag _embedding_bag searchsorted bucketize renorm triu tril"
-        " affine_grid_generator _trilinear polar fill_ zero_ masked_fill cross linalg_cross"
-    ).split()
+    for name in ["_softmax", "_log_softmax", "_safe_softmax", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_layer_norm", "native_group_norm", "_batch_norm_no_update", "_batch_norm_with_update", "_fused_rms_norm", "native_dropout", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "upsample_linear1d", "upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d", "_upsample_bicubic2d_aa", "upsample_trilinear3d", "grid_sampler_2d", "grid_sampler_3d", "col2im", "_prelu_kernel", "bernoulli", "rand", "rand_like", "randn", "randn_like", "uniform", "normal", "bernoulli_", "uniform_", "normal_", "exponential_", "glu", "_cdist_forward", "embedding_bag", "_embedding_bag", "searchsorted", "bucketize", "renorm", "triu", "tril", "affine_grid_generator", "_trilinear", "polar", "fill_", "zero_", "masked_fill", "cross", "linalg_cross"]
 ) | {"torchvision.roi_align", "torchvision.roi_pool", "torchvision.nms", "torchvision.ps_roi_align"}
 """One operation per output element."""
 
 MOVES = frozenset(
     f"aten.{name}"
-    for name in (
-        "cat stack clone copy_ copy _to_copy contiguous constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d"
-        " replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle"
-        " native_channel_shuffle roll flip index select_scatter slice_scatter index_put index_put_ index_select gather"
-        " scatter scatter_ scatter_add scatter_add_ scatter_reduce embedding im2col empty empty_like empty_strided new_empty"
-        " new_empty_strided new_full new_zeros new_ones zeros zeros_like ones ones_like full full_like arange linspace eye"
-        " repeat repeat_interleave _local_scalar_dense lift_fresh lift_fresh_copy scalar_tensor _reshape_copy"
-        " unfold_copy masked_select take_along_dim take resize_ set_ detach _unsafe_view one_hot meshgrid block_diag"
-        " _shape_as_tensor is_same_size equal _assert_async _assert_scalar tril_indices triu_indices logspace"
-        " lift rot90 new_empty _pad_enum randperm randint unsafe_split _efficientzerotensor _conj complex view_as_real"
-        " diagonal_copy expand_copy permute_copy slice_copy t_copy transpose_copy view_copy is_nonzero sym_size"
-        " masked_scatter masked_scatter_ index_copy index_add _cudnn_init_dropout_state hash_tensor _is_all_true as_strided as_strided_"
-    ).split()
+    for name in ["cat", "stack", "clone", "copy_", "copy", "_to_copy", "contiguous", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "roll", "flip", "index", "select_scatter", "slice_scatter", "index_put", "index_put_", "index_select", "gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce", "embedding", "im2col", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "new_full", "new_zeros", "new_ones", "zeros", "zeros_like", "ones", "ones_like", "full", "full_like", "arange", "linspace", "eye", "repeat", "repeat_interleave", "_local_scalar_dense", "lift_fresh", "lift_fresh_copy", "scalar_tensor", "_reshape_copy", "unfold_copy", "masked_select", "take_along_dim", "take", "resize_", "set_", "detach", "_unsafe_view", "one_hot", "meshgrid", "block_diag", "_shape_as_tensor", "is_same_size", "equal", "_assert_async", "_assert_scalar", "tril_indices", "triu_indices", "logspace", "lift", "rot90", "new_empty", "_pad_enum", "randperm", "randint", "unsafe_split", "_efficientzerotensor", "_conj", "complex", "view_as_real", "diagonal_copy", "expand_copy", "permute_copy", "slice_copy", "t_copy", "transpose_copy", "view_copy", "is_nonzero", "sym_size", "masked_scatter", "masked_scatter_", "index_copy", "index_add", "_cudnn_init_dropout_state", "hash_tensor", "_is_all_true", "as_strided", "as_strided_"]
 )
 """Data movement and allocation: no arithmetic."""
 
@@ -142,7 +121,21 @@ def operator_name(op: torch._ops.OpOverload) -> str:
     return op._schema.name.replace("::", ".")
 
 
-UNTAGGED = frozenset({"hardswish", "hardsigmoid", "leaky_relu", "mish", "silu", "gelu", "elu", "fill", "zero", "masked_fill", "index_fill"})
+UNTAGGED = frozenset(
+    {
+        "hardswish",
+        "hardsigmoid",
+        "leaky_relu",
+        "mish",
+        "silu",
+        "gelu",
+        "elu",
+        "fill",
+        "zero",
+        "masked_fill",
+        "index_fill",
+    }
+)
 """Element-wise operators that some releases of PyTorch do not tag as such."""
 
 

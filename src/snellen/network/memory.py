@@ -35,7 +35,9 @@ class SavedForBackward:
         self._hooks.__enter__()  # type: ignore[no-untyped-call]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._hooks.__exit__(kind, value, trace)  # type: ignore[no-untyped-call]
 
 
@@ -55,4 +57,10 @@ def training_memory(facts: NetworkFacts, batch_size: int, optimizer: str = "adam
     learnt = 4 * facts.trainable_params
     activations = facts.training_bytes_per_image * batch_size
     image = 4 * prod(facts.input_shape[1:]) * batch_size
-    return facts.weight_bytes + learnt + OPTIMIZER_STATE[optimizer] * learnt + image + (activations // 2 if amp else activations)
+    return (
+        facts.weight_bytes
+        + learnt
+        + OPTIMIZER_STATE[optimizer] * learnt
+        + image
+        + (activations // 2 if amp else activations)
+    )

@@ -15,7 +15,9 @@ def parameter_rows(model: nn.Module, used: Callable[[str], bool]) -> list[dict[s
     rows = []
     for name, parameter in model.named_parameters():
         real = parameter.device.type != "meta" and not isinstance(parameter, nn.parameter.UninitializedParameter)
-        shape = [int(n) for n in parameter.shape] if not isinstance(parameter, nn.parameter.UninitializedParameter) else []
+        shape = (
+            [int(n) for n in parameter.shape] if not isinstance(parameter, nn.parameter.UninitializedParameter) else []
+        )
         rows.append(
             {
                 "parameter": name,

@@ -98,13 +98,20 @@ class Axis:
         """Convolution or pooling."""
         if kernel == stride == 1 and padding == 0:
             return self
-        return self.gather(1, stride, lambda o: range(o * stride - padding, o * stride - padding + kernel * dilation, dilation))
+        return self.gather(
+            1, stride, lambda o: range(o * stride - padding, o * stride - padding + kernel * dilation, dilation)
+        )
 
     def convolve_transposed(self, kernel: int, stride: int, padding: int, dilation: int) -> "Axis":
         """Transposed convolution: output `o` receives input `i` through tap `j` where `i * stride + j * dilation = o + padding`."""
         return self.gather(
-            stride, 1,
-            lambda o: [(o + padding - j * dilation) // stride for j in range(kernel) if (o + padding - j * dilation) % stride == 0],
+            stride,
+            1,
+            lambda o: [
+                (o + padding - j * dilation) // stride
+                for j in range(kernel)
+                if (o + padding - j * dilation) % stride == 0
+            ],
         )
 
     def resize(self, size_in: int, size_out: int, reach: int) -> "Axis":
@@ -211,7 +218,9 @@ def merge(fields: Sequence[Field], shape: Sequence[int]) -> Field:
     dims: list[tuple[Atom, ...]] = []
     for back in range(len(shape), 0, -1):
         here = [
-            f.dims[-back] for f in local if len(f.dims) >= back and math.prod(n for _, n in f.dims[-back]) == shape[-back]
+            f.dims[-back]
+            for f in local
+            if len(f.dims) >= back and math.prod(n for _, n in f.dims[-back]) == shape[-back]
         ]
         best = max(here, key=lambda label: sum(kind in "hw" for kind, _ in label), default=(("o", shape[-back]),))
         dims.append(best)

@@ -69,7 +69,9 @@ def weightless_double(model: nn.Module) -> nn.Module:
         shadow: nn.Module = copy.deepcopy(model, memo)
     except Exception as error:
         # Any object may sit in a model, so any exception may come out of copying it.
-        raise ExamineError(f"{type(model).__name__} cannot be copied for examination: {type(error).__name__}: {error}") from error
+        raise ExamineError(
+            f"{type(model).__name__} cannot be copied for examination: {type(error).__name__}: {error}"
+        ) from error
     for module in shadow.modules():
         for table in ("_forward_pre_hooks", "_forward_hooks"):
             hooks = getattr(module, table)

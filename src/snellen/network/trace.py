@@ -1,7 +1,7 @@
 """One forward pass of a weightless double: every operator and module, with what it costs and what it sees."""
 
-from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +89,7 @@ class Tracer(TorchDispatchMode):
                 record.output_shape = list(tensors[0].shape)
                 record.field = self.field_of(tensors[0])
                 inputs = {key(t) for t in _tensors((args, kwargs))}
-                record.activation_bytes += sum(
-                    t.numel() * t.element_size() for t in tensors if key(t) not in inputs
-                )
+                record.activation_bytes += sum(t.numel() * t.element_size() for t in tensors if key(t) not in inputs)
                 if is_leaf(module) and not {key(t) for t in tensors} & inputs:
                     for tensor in tensors:
                         self._producers[key(tensor)] = record
@@ -154,7 +152,10 @@ class Tracer(TorchDispatchMode):
         if name == "aten._unique2":
             # Per-class loops then run once over everything, which is what they do in sum.
             self.trace.assumptions.add("all boxes are of one class")
-            return tuple(torch.empty((n,), dtype=d, device="meta") for n, d in ((1, x.dtype), (x.numel(), torch.int64), (1, torch.int64)))
+            return tuple(
+                torch.empty((n,), dtype=d, device="meta")
+                for n, d in ((1, x.dtype), (x.numel(), torch.int64), (1, torch.int64))
+            )
         if name == "aten.index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
             self.trace.assumptions.add("every candidate passes a mask")
             mask = next(i for i in args[1] if i is not None)
@@ -232,6 +233,11 @@ class Tracer(TorchDispatchMode):
         self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any],
         known: Sequence[tuple[Tensor, Field]], out: Tensor, index: int,
     ) -> Field | None:  # fmt: skip
+        if name.startswith("aten.new_") or name.endswith("_like"):
+            return None  # Only the geometry of the argument is taken.
+        if name == "aten.copy_":
+            source = self.field_of(args[1])
+            return merge([source], [int(n) for n in out.shape]) if source else None
         fields = [f for _, f in known]
         lost = any(f.reach == "lost" for f in fields)
         if lost or all(f.reach == "global" for f in fields):
@@ -247,9 +253,6 @@ class Tracer(TorchDispatchMode):
             if name == "aten.stack":
                 return LOST
             return joined_field(fields, args[0], out, dim)
-        if name == "aten.copy_":
-            source = self.field_of(args[1])
-            return merge([source], [int(n) for n in out.shape]) if source else None
         pointwise = is_pointwise(func)
         rule = RULES.get(name) or (RULES.get(name[:-1]) if name.endswith("_") else None)
         if rule is not None and not (pointwise and name not in RULES):
@@ -294,6 +297,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     for leaf in tree_iter(value):
         if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
             yield leaf
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, (nn.Module, type, torch.dtype)) and leaf.__class__.__module__ != "builtins":
+        elif (
+            hasattr(leaf, "__dict__")
+            and not isinstance(leaf, (nn.Module, type, torch.dtype))
+            and leaf.__class__.__module__ != "builtins"
+        ):
             # torchvision's ImageList and the like carry tensors as attributes.
             yield from (v for v in vars(leaf).values() if isinstance(v, Tensor))

@@ -1,0 +1,42 @@
+"""Networks by name, built without weights."""
+
+import difflib
+
+import torch
+from torch import nn
+
+from snellen.network.shadow import ExamineError
+
+
+def load_model(spec: str, *, num_classes: int | None = None) -> nn.Module:
+    """Build `timm:NAME`, `torchvision:NAME`, or a plain name (timm first, then torchvision) on the meta device.
+
+    Raises ExamineError for an unknown name, naming the nearest, and for one that cannot be built.
+    """
+    import timm
+    import torchvision
+
+    library, colon, name = spec.partition(":")
+    if not colon:
+        library, name = "", spec
+    if library not in ("", "timm", "torchvision"):
+        raise ExamineError(f"unknown library {library!r} in {spec!r}: timm or torchvision")
+    ours: list[str] = timm.list_models() if library != "torchvision" else []
+    theirs: list[str] = torchvision.models.list_models() if library != "timm" else []
+    extra = {} if num_classes is None else {"num_classes": num_classes}
+    try:
+        with torch.device("meta"):
+            if name in ours or (ours and timm.is_model(name)):
+                model: nn.Module = timm.create_model(name, pretrained=False, **extra)
+                return model
+            if name in theirs:
+                # Detectors would otherwise fetch a pretrained backbone.
+                builder = torchvision.models.get_model_builder(name)
+                backbone = {"weights_backbone": None} if "weights_backbone" in builder.__annotations__ else {}
+                model = torchvision.models.get_model(name, weights=None, **extra, **backbone)
+                return model
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExamineError(f"{spec} cannot be built: {text}") from error
+    near = difflib.get_close_matches(name, [*ours, *theirs], 1)
+    raise ExamineError(f"no network is called {spec!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

@@ -1,0 +1,57 @@
+"""See BiasBeforeNorm."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from snellen.findings import Category, Finding, Place, Rule
+from snellen.network.facts import NetworkFacts
+
+
+class BiasBeforeNorm(Rule):
+    """A bias that the next BatchNorm takes away.
+
+    ## What it does
+    Reports convolution and linear layers with a bias whose only reader is a BatchNorm.
+
+    ## Why is this bad?
+    BatchNorm subtracts the channel's mean, and with it the bias: the parameter is dead weight, its gradient is zero.
+
+    ## How it is computed
+    The layer has a bias and the only consumer of its output is a BatchNorm.
+
+    ## Example
+        bias-before-norm  13 layers carry 4 224 biases that BatchNorm subtracts
+
+    ## Fix
+    Build the layer with `bias=False`.
+
+    ## Known false positives
+    None; VGG-BN as published does it.
+
+    ## References
+    Ioffe & Szegedy 2015, Batch Normalization, sec. 3.2 (the bias can be ignored).
+    """
+
+    name = "bias-before-norm"
+    code = "NET007"
+    category = Category.PEDANTIC
+
+    def check(self, network: NetworkFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        rows = network.layers.filter(
+            pl.col("has_bias")
+            & pl.col("next_kind").str.contains("^(Sync)?BatchNorm")
+            & pl.col("kind").str.contains("^(Conv|Linear)")
+        )
+        if rows.is_empty():
+            return
+        names = rows["layer"].to_list()
+        yield Finding(
+            message=f"{len(names)} layers (first: {names[0]}) have a bias that the BatchNorm behind them subtracts again: it learns"
+            " nothing",
+            place=Place(layer=names[0]),
+            evidence={"layers": names[:20]},
+            affected=len(names),
+            of=network.layers.filter(pl.col("has_bias").is_not_null()).height,
+        )
