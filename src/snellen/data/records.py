@@ -130,11 +130,8 @@ def integer(value: object) -> int | None:
 
 def well_formed(x1: float | None, y1: float | None, x2: float | None, y2: float | None) -> bool:
     """Finite, with positive width and height."""
-    corners = (x1, y1, x2, y2)
-    if any(c is None or not math.isfinite(c) for c in corners):
-        return False
-    assert x1 is not None and x2 is not None and y1 is not None and y2 is not None
-    return x2 > x1 and y2 > y1
+    corners = [c for c in (x1, y1, x2, y2) if c is not None and math.isfinite(c)]
+    return len(corners) == 4 and corners[2] > corners[0] and corners[3] > corners[1]
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:

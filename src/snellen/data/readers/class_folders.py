@@ -41,7 +41,7 @@ def read(folder: Path) -> Records:
             inner.notes.append(f"{only[0].name}/ is the only folder, so its sub-folders are taken as the classes")
             return inner
     records = Records(folder, "class-folders", "classification")
-    places: dict[str | None, Path] = {**splits} if splits else {None: folder}
+    places: dict[str | None, Path] = dict(splits) or {None: folder}
     if not splits:
         records.notes.append("no split declared")
     names = sorted({clean(c.name) for place in places.values() for c in sub_folders(place)})

@@ -1,0 +1,109 @@
+"""What the rules about records share: places, sizes and the usable geometry of boxes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from snellen.data.facts import DataFacts
+from snellen.findings import Finding, Place
+
+CORNERS = ("x1", "y1", "x2", "y2")
+EXAMPLES = 12
+"""Most example paths a finding carries."""
+
+
+def box_place(box: Mapping[str, Any]) -> Place:
+    """Where a box stands; its corners only when all are known."""
+    corners = tuple(box[c] for c in CORNERS)
+    known = None if None in corners else corners
+    return Place(file=box["file"], row=box["row"], image=box["image"], box=known, class_name=box["class_name"])
+
+
+def finite_boxes(data: DataFacts) -> pl.DataFrame:
+    """Boxes with four finite corners."""
+    return data.boxes.filter(pl.all_horizontal(pl.col(c).is_finite().fill_null(False) for c in CORNERS))
+
+
+def solid_boxes(data: DataFacts) -> pl.DataFrame:
+    """Finite boxes of positive width and height, with their image's `true_width` and `true_height` where known.
+
+    The size is that of the file after EXIF rotation, or the declared one where the file cannot be read.
+    """
+    turned = pl.col("exif_orientation").fill_null(1) >= 5
+    raw_width, raw_height = pl.col("width"), pl.col("height")
+    sizes = data.images.select(
+        "image",
+        pl.when(turned).then(raw_height).otherwise(raw_width).fill_null(pl.col("declared_width")).alias("true_width"),
+        pl.when(turned).then(raw_width).otherwise(raw_height).fill_null(pl.col("declared_height")).alias("true_height"),
+    )
+    solid = finite_boxes(data).filter((pl.col("x2") > pl.col("x1")) & (pl.col("y2") > pl.col("y1")))
+    return solid.join(sizes, on="image", how="left", maintain_order="left")
+
+
+def overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
+    """Intersection over union of two solid boxes."""
+    width = min(a["x2"], b["x2"]) - max(a["x1"], b["x1"])
+    height = min(a["y2"], b["y2"]) - max(a["y1"], b["y1"])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    areas = sum((q["x2"] - q["x1"]) * (q["y2"] - q["y1"]) for q in (a, b))
+    return float(both / (areas - both))
+
+
+def overlapping_pairs(data: DataFacts, least: float) -> Iterator[tuple[dict[str, Any], dict[str, Any], float]]:
+    """Pairs of solid, non-crowd boxes of one image with IoU of at least `least`, and that IoU.
+
+    Boxes that overlap so much start close together, so each is compared only with those whose left edges are near.
+    """
+    solid = solid_boxes(data).filter(~pl.col("crowd").fill_null(False) & pl.col("image").is_not_null())
+    for _, group in solid.group_by("image", maintain_order=True):
+        rows = group.sort("x1", maintain_order=True).to_dicts()
+        for index, one in enumerate(rows):
+            reach = one["x2"] - least * (one["x2"] - one["x1"])
+            for other in rows[index + 1 :]:
+                if other["x1"] > reach:
+                    break
+                if (iou := overlap(one, other)) >= least:
+                    yield *sorted((one, other), key=lambda b: b["row"]), iou  # type: ignore[misc]
+
+
+def problem_findings(data: DataFacts, kind: str, consequence: str) -> Iterator[Finding]:
+    """One finding for each problem that a reader recorded under `kind`."""
+    for problem in data.problems.filter(pl.col("kind") == kind).iter_rows(named=True):
+        yield Finding(
+            message=f"{problem['message']}; {consequence}",
+            place=Place(file=problem["file"], row=problem["row"], image=problem["image"]),
+            evidence={"value": problem["value"]} if problem["value"] is not None else {},
+        )
+
+
+def same_bytes(data: DataFacts) -> list[list[dict[str, Any]]]:
+    """Groups of images with identical bytes: `image`, `split`, `labels` (comparable) and `summary` (to be shown)."""
+    readable = data.images.filter(pl.col("hash").is_not_null() & (pl.col("bytes") > 0))
+    copies = readable.filter(pl.col("hash").is_duplicated()).sort("image")
+    boxes: dict[str, list[tuple[str, ...]]] = {}
+    wanted = data.boxes.filter(pl.col("image").is_in(copies["image"].implode()))
+    for box in wanted.iter_rows(named=True):
+        corners = (f"{box[c]:.0f}" if box[c] is not None else "?" for c in CORNERS)
+        boxes.setdefault(box["image"], []).append((str(box["class_name"]), *corners))
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in copies.iter_rows(named=True):
+        mine = tuple(sorted(boxes.get(row["image"], [])))
+        shown = row["class_name"] or f"{len(mine)} boxes: {', '.join(sorted({b[0] for b in mine}))}"
+        entry = {"image": row["image"], "split": row["split"], "labels": (row["class_name"], mine), "summary": shown}
+        groups.setdefault(row["hash"], []).append(entry)
+    return list(groups.values())
+
+
+def class_usage(data: DataFacts) -> dict[tuple[str | None, str], int]:
+    """(split, class) -> number of images that hold a usable example of it."""
+    if data.task == "detection":
+        splits = data.images.select("image", "split")
+        pairs = data.boxes.filter("usable").select("image", "class_name").unique()
+        labelled = pairs.join(splits, on="image", how="inner")
+    else:
+        labelled = data.images.select("split", "class_name")
+    counts = labelled.drop_nulls("class_name").group_by("split", "class_name").len()
+    return {(split, name): count for split, name, count in counts.sort("class_name", "split").iter_rows()}

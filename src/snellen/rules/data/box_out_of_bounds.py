@@ -1,0 +1,87 @@
+"""See BoxOutOfBounds."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from snellen.data.facts import DataFacts
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions, Tier
+from snellen.rules.data._records import box_place, solid_boxes
+
+
+class BoxOutOfBounds(Rule):
+    """A box that reaches beyond its image.
+
+    ## What it does
+    Reports boxes of which a part lies outside the image.
+
+    ## Why is this bad?
+    The network is asked for an edge that it cannot see. torchvision trains on it; albumentations raises ValueError;
+    Ultralytics drops the whole image, with its good boxes, when centre or size exceed 1.01, and accepts the rest;
+    COCOeval scores it as it stands.
+
+    ## How it is computed
+    The largest distance by which a side lies outside, in pixels of the decoded image, exceeds max(`tolerance_px`,
+    `tolerance_share` x that side of the image). One pixel covers 1-based VOC files and rounding; a thousandth
+    covers six-digit YOLO fractions of large images. Boxes wholly outside are left to box-outside-image.
+
+    ## Example
+        train.json:88  box-out-of-bounds  the box reaches 12.0 px beyond the 640 x 480 image ...
+
+    ## Fix
+    Clip the box to the image: safe when the excess is a rounding error, else look at it first.
+
+    ## Known false positives
+    Amodal labels, which go on where the object leaves the frame on purpose.
+
+    ## References
+    albumentations-team/albumentations#459; the tolerances are those of the project's bake-off of seven tools.
+    """
+
+    name = "box-out-of-bounds"
+    code = "ANN003"
+    category = Category.CORRECTNESS
+    tier = Tier.HEADERS
+    causes = (
+        "image-size-mismatch",
+        "unnormalized-coordinates",
+        "exif-rotated-image",
+    )
+
+    class Options(RuleOptions):
+        """What counts as one."""
+
+        tolerance_px: float = 1.0
+        """Pixels a side may lie outside; one covers 1-based files and rounding."""
+        tolerance_share: float = 0.001
+        """The same as a share of the image's side."""
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        boxes = solid_boxes(data).filter(pl.col("true_width").is_not_null())
+        for box in boxes.iter_rows(named=True):
+            width, height = box["true_width"], box["true_height"]
+            if box["x1"] >= width or box["y1"] >= height or box["x2"] <= 0 or box["y2"] <= 0:
+                continue
+            over = [(max(-box["x1"], box["x2"] - width), width), (max(-box["y1"], box["y2"] - height), height)]
+            if not any(o > max(self.options.tolerance_px, self.options.tolerance_share * side) for o, side in over):
+                continue
+            excess = max(o for o, _ in over)
+            yield Finding(
+                message=f"the box reaches {excess:.1f} px beyond the {width} x {height} image; "
+                "torchvision trains on it, albumentations raises, Ultralytics may drop the whole image",
+                place=box_place(box),
+                evidence={"excess_px": excess, "width": width, "height": height},
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "clip the box to the image",
+                    {
+                        "op": "clip-box",
+                        "file": box["file"],
+                        "row": box["row"],
+                        "width": width,
+                        "height": height,
+                    },
+                ),
+                rank=excess,
+            )

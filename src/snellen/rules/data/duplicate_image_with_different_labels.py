@@ -1,0 +1,54 @@
+"""See DuplicateImageWithDifferentLabels."""
+
+from collections.abc import Iterator
+
+from snellen.data.facts import DataFacts
+from snellen.findings import Category, Finding, Place, Rule, Tier
+from snellen.rules.data._records import EXAMPLES, same_bytes
+
+
+class DuplicateImageWithDifferentLabels(Rule):
+    """One picture under contradicting labels.
+
+    ## What it does
+    Reports groups of byte-identical images whose labels differ.
+
+    ## Why is this bad?
+    One of the labels is wrong, and the network cannot satisfy both: a floor under the loss and noise in every
+    score. No trainer looks.
+
+    ## How it is computed
+    BLAKE2b hashes of the files' bytes are equal and the class, or the set of boxes (class and corners, rounded to a
+    pixel), is not.
+
+    ## Example
+        duplicate-image-with-different-labels  a.jpg and b.jpg are the same picture, labelled 3 and 8 ...
+
+    ## Fix
+    Look at the picture, keep the right labels, remove the other copy.
+
+    ## Known false positives
+    Multi-label sets stored as class folders.
+
+    ## References
+    None of seven tools compared reports it.
+    """
+
+    name = "duplicate-image-with-different-labels"
+    code = "SPL002"
+    category = Category.CORRECTNESS
+    tier = Tier.HEADERS
+    causes = ("missing-label-file",)
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        for group in same_bytes(data):
+            if len({r["labels"] for r in group}) > 1:
+                images = [r["image"] for r in group]
+                yield Finding(
+                    message=f"{len(images)} files are the same picture and their labels differ: at least one is wrong "
+                    f"({', '.join(dict.fromkeys(r['summary'] for r in group))})",
+                    place=Place(file=images[1], image=images[1]),
+                    evidence={"images": images[:EXAMPLES], "labels": [r["summary"] for r in group][:EXAMPLES]},
+                    affected=len(images),
+                )

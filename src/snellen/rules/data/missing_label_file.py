@@ -1,0 +1,69 @@
+"""See MissingLabelFile."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from snellen.data.facts import DataFacts
+from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules.data._records import EXAMPLES
+
+
+class MissingLabelFile(Rule):
+    """Images without a label file, in a format that has one for each.
+
+    ## What it does
+    Reports images of a YOLO or VOC set for which no label file exists. An empty label file is a declared background
+    and is not reported.
+
+    ## Why is this bad?
+    Ultralytics and YOLOX take such an image as background: if its objects were only forgotten, the network is
+    punished for finding them.
+
+    ## How it is computed
+    Images of splits read, without label file; one finding for each split. Reported when they are no more than
+    `max_share` of the split, for above it leaving the file out is the dataset's way to say "background".
+
+    ## Example
+        missing-label-file  3 of 500 images of train have no label file ...
+
+    ## Fix
+    Label them, or add empty files to say that they hold no object.
+
+    ## Known false positives
+    Sets that mark background by leaving out the file, when they have few backgrounds.
+
+    ## References
+    Roboflow's health check keeps "missing" and "null" apart for the same reason.
+    """
+
+    name = "missing-label-file"
+    code = "LBL005"
+    category = Category.SUSPICIOUS
+    causes = (
+        "orphan-label",
+        "corrupt-annotation-file",
+    )
+
+    class Options(RuleOptions):
+        """What counts as one."""
+
+        max_share: float = 0.2
+        """Share of a split's images above which a missing file is taken as the set's way to say background."""
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        if data.format not in ("yolo", "voc"):
+            return
+        for (split,), group in data.images.group_by(["split"], maintain_order=True):
+            bare = group.filter(pl.col("label_file").is_null())["image"].to_list()
+            if bare and len(bare) <= self.options.max_share * group.height:
+                name = None if split is None else str(split)
+                yield Finding(
+                    message=f"{len(bare)} of {group.height} images{f' of {name}' if name else ''} have no label file "
+                    "and train as background; an empty file would say that it is meant",
+                    place=Place(split=name, image=bare[0] if len(bare) == 1 else None),
+                    evidence={"images": bare[:EXAMPLES]},
+                    affected=len(bare),
+                    of=group.height,
+                )

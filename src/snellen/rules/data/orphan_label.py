@@ -1,0 +1,43 @@
+"""See OrphanLabel."""
+
+from collections.abc import Iterator
+
+from snellen.data.facts import DataFacts
+from snellen.findings import Category, Finding, Rule
+from snellen.rules.data._records import problem_findings
+
+
+class OrphanLabel(Rule):
+    """A label file without an image.
+
+    ## What it does
+    Reports label files to which no image belongs.
+
+    ## Why is this bad?
+    Its labels were paid for and are never used, and nobody says so; most often the image was renamed, moved or
+    lost. No trainer looks.
+
+    ## How it is computed
+    A label file in a folder of labels that no listed image claims, or an XML whose image is neither named nor there
+    under its stem.
+
+    ## Example
+        labels/0007.txt  orphan-label  labels/0007.txt has no image ...
+
+    ## Fix
+    Restore or rename the image, or remove the label file.
+
+    ## Known false positives
+    Other text files kept among labels; classes.txt and lists of images are recognised.
+
+    ## References
+    None of seven tools compared reports it.
+    """
+
+    name = "orphan-label"
+    code = "LBL006"
+    category = Category.SUSPICIOUS
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        yield from problem_findings(data, "orphan-label", "its labels are never used")

