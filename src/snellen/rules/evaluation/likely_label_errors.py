@@ -22,7 +22,7 @@ class LikelyLabelErrors(Rule):
     ## How it is computed
     Images with top probability of at least 0.95 on another class and at most 0.01 on the label. Their number is
     compared with what the scores themselves promise (the sum of 1 - p over all images at 0.95 or more): reported above
-    three times that plus three standard deviations, and only for a classifier of at least 0.8 accuracy.
+    twice that plus three standard deviations, and only for a classifier of at least 0.8 accuracy.
 
     ## Example
         likely-label-errors  14 of 400 images get a probability of at least 0.95 for another class; 1.6 would be
@@ -64,7 +64,7 @@ class LikelyLabelErrors(Rule):
             (pl.col("outcome") != "correct") & ((-pl.col("loss")).exp() <= self.options.max_label_probability)
         ).sort("loss", descending=True)
         expected = float((1 - sure["score"]).sum())
-        if len(suspects) < self.options.min_images or len(suspects) <= 3 * expected + 3 * sqrt(expected):
+        if len(suspects) < self.options.min_images or len(suspects) <= 2 * expected + 3 * sqrt(expected):
             return
         worst = suspects.row(0, named=True)
         yield Finding(

@@ -19,8 +19,9 @@ class LikelyUnlabelledObjects(Rule):
     Objects without a label count as false positives here, and teach the model in training that they are background.
 
     ## How it is computed
-    Predictions in the upper half of the scores of true positives, that overlap no object by more than 0.1; reported
-    when there are enough of them as a share of the objects and the detector is good (mAP50 of at least 0.5).
+    Predictions that score 0.7 or more, and as the surer half of the true positives do, and overlap no object by more
+    than 0.1; reported when there are enough of them as a share of the objects and the detector is good (mAP50 of at
+    least 0.5).
 
     ## Example
         likely-unlabelled-objects  31 predictions at a score of 0.88 or more lie where nothing is labelled (of 400
@@ -45,6 +46,8 @@ class LikelyUnlabelledObjects(Rule):
 
         min_map50: float = Field(default=0.5, ge=0, le=1)
         """A weaker detector has no say about labels (judgement)."""
+        min_score: float = Field(default=0.7, ge=0, le=1)
+        """Score, at least; below it a detector is not sure (judgement)."""
         min_count: int = Field(default=5, ge=1)
         """Predictions, at least."""
         min_share: float = Field(default=0.03, ge=0, le=1)
@@ -55,7 +58,7 @@ class LikelyUnlabelledObjects(Rule):
         if scores.task != "detection" or (scores.score("mAP50") or 0.0) < self.options.min_map50:
             return
         right = scores.predictions.filter(pl.col("outcome") == "correct")["score"]
-        middle = float(right.median() or 1.0)  # type: ignore[arg-type]
+        middle = max(self.options.min_score, float(right.median() or 1.0))  # type: ignore[arg-type]
         sure = scores.predictions.filter((pl.col("outcome") == "background") & (pl.col("score") >= middle))
         sure = sure.sort("score", descending=True)
         if len(sure) < max(self.options.min_count, self.options.min_share * len(scores.objects)):
