@@ -5,7 +5,8 @@
     result = snellen.check("my-dataset")        # what is wrong with the data
     result = snellen.inspect("resnet18")        # what a network costs and sees
     result = snellen.exam("my-dataset")         # check -> inspect -> train under watch -> evaluate -> one report
-    with snellen.Recorder(model, optimizer) as recorder: ...   # watch any PyTorch loop
+    with snellen.Recorder(model, optimizer) as recorder: ...   # watch any PyTorch loop,
+    result = snellen.judge(recorder.facts())                   # and say what is wrong with it
 
 Everything is imported on first use, so `import snellen` is instant and `snellen.check` never imports torch.
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from snellen.verbs.exam import exam as exam
     from snellen.verbs.explain import explain as explain
     from snellen.verbs.inspect import inspect as inspect
+    from snellen.verbs.judge import judge as judge
     from snellen.verbs.predict import predict as predict
     from snellen.verbs.run_folder import read_run as read_run
     from snellen.verbs.train import train as train
@@ -41,6 +43,7 @@ _WHERE = {
     "exam": ("snellen.verbs.exam", "exam"),
     "explain": ("snellen.verbs.explain", "explain"),
     "inspect": ("snellen.verbs.inspect", "inspect"),
+    "judge": ("snellen.verbs.judge", "judge"),
     "predict": ("snellen.verbs.predict", "predict"),
     "read_run": ("snellen.verbs.run_folder", "read_run"),
     "train": ("snellen.verbs.train", "train"),

@@ -72,7 +72,9 @@ def test_every_format_names_the_truncated_image(photos: Path, tmp_path: Path, fo
     victim = photos / "cat" / "3.png"
     victim.write_bytes(victim.read_bytes()[:200])
     output = tmp_path / f"out.{form}"
-    done = snellen("check", str(photos), "--no-cache", "-f", form, "-o", str(output), "--fail-on", "never", cwd=tmp_path)
+    done = snellen(
+        "check", str(photos), "--no-cache", "-f", form, "-o", str(output), "--fail-on", "never", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     text = output.read_text()
     assert "truncated-image" in text

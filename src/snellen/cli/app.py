@@ -9,7 +9,7 @@ VERBS = ("exam", "check", "inspect", "train", "evaluate", "predict", "demo", "re
 
 app = typer.Typer(
     name="snellen",
-    help="An eye exam for computer vision: what is wrong with this dataset, network, training run or prediction, and why.",
+    help="An eye exam for computer vision: what is wrong with this dataset, network, training run or prediction.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,7 +57,8 @@ def settings_from(
         find_rules(selector)
     if fail_on:
         try:
-            fail_on == "never" or Severity.parse(fail_on)
+            if fail_on != "never":
+                Severity.parse(fail_on)
         except ValueError as error:
             raise SettingsError(f"--fail-on: {error}, or never") from error
         update["fail_on"] = fail_on
@@ -75,8 +76,15 @@ def progress_bar() -> Iterator["Progress"]:
         yield _Lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = [
         TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -150,7 +158,7 @@ def exit_code(result: "Result") -> int:
     return int(result.verdict.fails())
 
 
-def recipe_overrides(assignments: list[str] | None, **named: object) -> dict[str, object]:
+def recipe_overrides(assignments: list[str] | None, **named: object) -> dict[str, Any]:
     """Parse `--set field=value` (values as in TOML, else text) and drop the options that were not given.
 
     Raises UseError on an assignment without `=`; the recipe itself refuses unknown fields.
@@ -159,7 +167,7 @@ def recipe_overrides(assignments: list[str] | None, **named: object) -> dict[str
 
     from snellen.errors import UseError
 
-    found = {key: value for key, value in named.items() if value is not None}
+    found: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
     for assignment in assignments or ():
         key, equals, text = assignment.partition("=")
         if not equals:

@@ -42,9 +42,9 @@ def object_sizes(data: DataFacts, examples: Sequence[Example], image_size: int) 
     longer = pl.max_horizontal(pl.coalesce("width", "declared_width"), pl.coalesce("height", "declared_height"))
     side = dict(data.images.select("image", longer.alias("side")).drop_nulls().iter_rows())
     found = [
-        (e.boxes_M4[:, 2:] - e.boxes_M4[:, :2]).astype(np.float64) * (image_size / side[e.image])
+        (e.boxes[:, 2:] - e.boxes[:, :2]).astype(np.float64) * (image_size / side[e.image])
         for e in examples
-        if side.get(e.image) and len(e.boxes_M4)
+        if side.get(e.image) and len(e.boxes)
     ]
     sizes = np.concatenate(found) if found else np.zeros((0, 2))
     return sizes[(sizes >= 1.0).all(axis=1)]

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snellen.environment import environment
+from snellen.errors import UseError
 from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
 from snellen.findings.severity import Tier
+from snellen.network.facts import NetworkFacts
 from snellen.progress import Progress, silent
 from snellen.result import Result
 
@@ -25,33 +27,36 @@ def inspect(
 ) -> Result:
     """Examine `model`, a module or a name, at a square input of `input_size` pixels.
 
-    With `data`, input size, class count and anchors are those a training on it would use, and the rules that join
-    network and data run too. Without either, `input_size` is 224 and `num_classes` 1000. Raises UseError.
+    With `data`, input size, class count and anchors of a named model are those a training on it would use, and the
+    rules that join network and data run too. Without it, `input_size` is 224 and `num_classes` 1000 (detector: 80).
+    Raises UseError on an unknown name or an input size the network cannot take.
     """
     from snellen.data.examine import examine as examine_data
-    from snellen.models.registry import create, task_of
+    from snellen.models.registry import create, model_names
     from snellen.network.examine import examine
-    from snellen.training.prepare import class_names, model_for
+    from snellen.training.prepare import build_model
     from snellen.training.recipe import default_recipe
 
     settings = settings or load_settings(Path.cwd())
     facts = examine_data(Path(data), tier=Tier.HEADERS, progress=progress) if data is not None else None
-    name = model if isinstance(model, str) else type(model).__name__
-    if isinstance(model, str):
-        if facts is not None:
-            recipe = default_recipe(facts, model=model, **({"image_size": input_size} if input_size else {}))
-            network, size = model_for(facts, recipe), recipe.image_size
-        else:
-            size = input_size or 224
-            network = create(model, task=task_of(model), num_classes=num_classes or 1000, image_size=size)
+    size = input_size or 224
+    if not isinstance(model, str):
+        name, network = type(model).__name__, model
+    elif facts is not None:
+        recipe = default_recipe(facts, model=model, **({"image_size": input_size} if input_size else {}))
+        name, network, size = model, build_model(facts, recipe), recipe.image_size
     else:
-        network, size = model, input_size or 224
-    task = facts.task if facts else str(getattr(network, "task", ""))
-    found = examine(network, (1, 3, size, size), name=name, task=task)
+        task = "detection" if model in model_names("detection") else "classification"
+        classes = num_classes or (80 if task == "detection" else 1000)
+        name, network = model, create(model, task=task, num_classes=classes, image_size=size)
+    try:
+        found = examine(network, (1, 3, size, size), name=name, task=str(getattr(network, "task", "")))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UseError(
+            f"{name}: does not take an input of 3 x {size} x {size} ({reason}); name another --size"
+        ) from error
+    rules = [rule for rule in chosen_rules(settings.values) if NetworkFacts in rule.needs().values()]
     subjects = [f for f in (facts, found) if f is not None]
-    rules = [rule for rule in chosen_rules(settings.values) if any(k.__name__ == "NetworkFacts" for k in rule.needs().values())]
     verdict = judge(subjects, settings, rules=rules, data_root=Path(facts.root) if facts else None)
     return Result(subject=name, verdict=verdict, data=facts, network=found, environment=environment())
-
-
-__all__ = ["class_names", "inspect"]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from snellen.data.facts import DataFacts
 from snellen.errors import UseError
@@ -43,7 +44,7 @@ def write_run(result: Result) -> None:
     if result.folder is None:
         raise UseError("a result without a run folder cannot be written")
     for name in PARTS:
-        facts = getattr(result, name)
+        facts: Facts | None = getattr(result, name)
         if facts is not None:
             facts.save(result.folder / "facts" / name)
     _write(result.folder / "findings.json", render_json(result))
@@ -75,7 +76,8 @@ def read_run(folder: str | Path, settings: LoadedSettings | None = None) -> Resu
     settings = settings or load_settings(Path.cwd())
     try:
         about = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        parts = {n: kind.load(folder / "facts" / n) for n, kind in PARTS.items() if (folder / "facts" / n).is_dir()}
+        there = {name: folder / "facts" / name for name in PARTS if (folder / "facts" / name).is_dir()}
+        parts: dict[str, Any] = {name: PARTS[name].load(path) for name, path in there.items()}
     except (OSError, ValueError, TypeError) as error:
         raise UseError(
             f"{folder}: holds no finished exam ({error}); `snellen exam DATA --out {folder}` makes one"

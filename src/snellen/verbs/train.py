@@ -1,0 +1,65 @@
+"""`train`: train under watch, without examining the images first or scoring the result afterwards."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snellen.environment import environment
+from snellen.findings.engine import judge
+from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
+from snellen.findings.severity import Tier
+from snellen.progress import Progress, silent
+from snellen.result import Result
+from snellen.verbs.run_folder import new_run_folder
+from snellen.watch.facts import RunFacts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from snellen.training.recipe import Recipe
+    from snellen.training.tasks.base import LossFunction
+
+
+def train(
+    data: str | Path,
+    *,
+    model: "str | nn.Module | None" = None,
+    out: str | Path | None = None,
+    recipe: "Recipe | None" = None,
+    loss: "LossFunction | None" = None,
+    resume: bool = False,
+    settings: LoadedSettings | None = None,
+    progress: Progress = silent,
+    **overrides: Any,
+) -> Result:
+    """Train on the dataset at `data` and judge the run; parameters as in `exam`. The run lies in `Result.folder`.
+
+    Raises UseError when data, recipe or run folder cannot be used.
+    """
+    from snellen.data.examine import examine
+    from snellen.training.recipe import default_recipe
+    from snellen.training.trainer import train as run
+    from snellen.watch.recorder import Recorder
+
+    settings = settings or load_settings(Path.cwd())
+    facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
+    if isinstance(model, str):
+        overrides["model"] = model
+    final = recipe.vary(**overrides) if recipe else default_recipe(facts, **overrides)
+    folder = new_run_folder(out, Path(data), resume)
+    recorders: list[Recorder] = []
+
+    def watched(network: "nn.Module", optimizer: Any) -> Recorder:
+        recorders.append(Recorder(network, optimizer))
+        return recorders[0]
+
+    ready = model if model is not None and not isinstance(model, str) else None
+    trained = run(
+        facts, final, folder, resume=resume, progress=progress, recorder_factory=watched, model=ready, loss=loss
+    )
+    found = recorders[0].facts()
+    rules = [rule for rule in chosen_rules(settings.values) if RunFacts in rule.needs().values()]
+    verdict = judge([facts, found], settings, rules=rules, data_root=Path(facts.root))
+    return Result(
+        subject=str(data), verdict=verdict, data=facts, run=found, recipe=final.model_dump(mode="json"),
+        environment=environment(), folder=trained.run_folder,
+    )  # fmt: skip
