@@ -30,7 +30,8 @@ def examine(
 
     What was measured is kept in `cache_dir` (default: `$XDG_CACHE_HOME/snellen`) unless `cache` is false, so that a
     second run opens no image that has not changed. `workers` threads measure; None: one a core.
-    Raises DatasetError when there is no dataset at `path`; a bad file or record is a row of the tables, never an exception.
+    Raises DatasetError when there is no dataset at `path`; a bad file or record is a row of
+    the tables, never an exception.
     """
     progress("read labels", 0, 1)
     records = read_dataset(Path(path))

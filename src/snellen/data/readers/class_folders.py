@@ -41,12 +41,12 @@ def read(folder: Path) -> Records:
             inner.notes.append(f"{only[0].name}/ is the only folder, so its sub-folders are taken as the classes")
             return inner
     records = Records(folder, "class-folders", "classification")
-    places: dict[str | None, Path] = dict(splits) or {None: folder}
+    places: list[tuple[str | None, Path]] = [*splits.items()] or [(None, folder)]
     if not splits:
         records.notes.append("no split declared")
-    names = sorted({clean(c.name) for place in places.values() for c in sub_folders(place)})
+    names = sorted({clean(c.name) for _, place in places for c in sub_folders(place)})
     records.classes = {number: (name, True) for number, name in enumerate(names)}
-    for split, place in places.items():
+    for split, place in places:
         for class_folder in sub_folders(place):
             for path in files_below(class_folder, IMAGE_SUFFIXES):
                 records.image(records.relative(path), split=split, class_name=clean(class_folder.name))

@@ -127,7 +127,7 @@ def _categories(records: Records, document: dict[str, Any], file: str) -> dict[i
 def _images(
     records: Records, document: dict[str, Any], path: Path, file: str, split: str | None
 ) -> dict[int | str, str | None]:
-    """Image id -> key; None where another split has the image already, so that its boxes are not counted twice."""
+    """Image id -> key; None where the path is unsafe or another split has the image: its boxes are then not usable."""
     found: dict[int | str, str | None] = {}
     folder: Path | None = None
     for row, entry in _entries(records, document, "images", file):
@@ -145,6 +145,7 @@ def _images(
             key = records.relative(inside(records.root, folder, name))
         except RecordError as error:
             records.problem("unsafe-path", file, f"image {row}: {error}; it was not followed", row=row, value=name)
+            found[identity] = None
             continue
         fresh = records.image(
             key, split=split, label_file=file, declared_width=integer(entry.get("width")),
@@ -178,13 +179,10 @@ def _annotations(
     seen: set[int | str] = set()
     for row, entry in _entries(records, document, "annotations", file):
         identity, image_id = _identity(entry.get("id")), _identity(entry.get("image_id"))
+        key = images.get(image_id) if image_id is not None else None
         if image_id is None or image_id not in images:
-            if not any(p["kind"] == "unsafe-path" for p in records.problems):
-                message = f"annotation {row} belongs to image id {entry.get('image_id')!r}, which is not listed"
-                records.problem("unknown-image-id", file, message, row=row, value=entry.get("image_id"))
-            key = None
-        elif (key := images[image_id]) is None:
-            continue
+            message = f"annotation {row} belongs to image id {entry.get('image_id')!r}, which is not listed"
+            records.problem("unknown-image-id", file, message, row=row, value=entry.get("image_id"))
         if identity is not None and identity in seen:
             message = f"annotation id {identity} appears again; COCO's own tools keep only the last"
             records.problem("duplicate-id", file, message, row=row, image=key, value=identity)

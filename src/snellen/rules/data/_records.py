@@ -80,21 +80,34 @@ def problem_findings(data: DataFacts, kind: str, consequence: str) -> Iterator[F
 
 
 def same_bytes(data: DataFacts) -> list[list[dict[str, Any]]]:
-    """Groups of images with identical bytes: `image`, `split`, `labels` (comparable) and `summary` (to be shown)."""
+    """Groups of images with identical bytes: `image`, `split`, `class_name`, `boxes` (solid) and `summary`."""
     readable = data.images.filter(pl.col("hash").is_not_null() & (pl.col("bytes") > 0))
     copies = readable.filter(pl.col("hash").is_duplicated()).sort("image")
-    boxes: dict[str, list[tuple[str, ...]]] = {}
-    wanted = data.boxes.filter(pl.col("image").is_in(copies["image"].implode()))
+    boxes: dict[str, list[dict[str, Any]]] = {}
+    wanted = solid_boxes(data).filter(pl.col("image").is_in(copies["image"].implode()))
     for box in wanted.iter_rows(named=True):
-        corners = (f"{box[c]:.0f}" if box[c] is not None else "?" for c in CORNERS)
-        boxes.setdefault(box["image"], []).append((str(box["class_name"]), *corners))
+        boxes.setdefault(box["image"], []).append(box)
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in copies.iter_rows(named=True):
-        mine = tuple(sorted(boxes.get(row["image"], [])))
-        shown = row["class_name"] or f"{len(mine)} boxes: {', '.join(sorted({b[0] for b in mine}))}"
-        entry = {"image": row["image"], "split": row["split"], "labels": (row["class_name"], mine), "summary": shown}
-        groups.setdefault(row["hash"], []).append(entry)
+        mine = boxes.get(row["image"], [])
+        shown = row["class_name"] or f"{len(mine)} boxes of {', '.join(sorted({str(b['class_name']) for b in mine}))}"
+        entry = {"image": row["image"], "split": row["split"], "class_name": row["class_name"], "boxes": mine}
+        groups.setdefault(row["hash"], []).append(entry | {"summary": shown})
     return list(groups.values())
+
+
+def same_labels(one: Mapping[str, Any], other: Mapping[str, Any], least: float) -> bool:
+    """Whether two entries of `same_bytes` agree: class, and boxes that pair off within a class at IoU >= `least`."""
+    if one["class_name"] != other["class_name"] or len(one["boxes"]) != len(other["boxes"]):
+        return False
+    left = list(other["boxes"])
+    for box in one["boxes"]:
+        rivals = [b for b in left if b["class_name"] == box["class_name"]]
+        best = max(rivals, key=lambda b: overlap(box, b), default=None)
+        if best is None or overlap(box, best) < least:
+            return False
+        left.remove(best)
+    return True
 
 
 def class_usage(data: DataFacts) -> dict[tuple[str | None, str], int]:

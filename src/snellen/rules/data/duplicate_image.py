@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, Tier
-from snellen.rules.data._records import EXAMPLES, same_bytes
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions, Tier
+from snellen.rules.data._records import EXAMPLES, same_bytes, same_labels
 
 
 class DuplicateImage(Rule):
     """The same file more than once in one split.
 
     ## What it does
-    Reports groups of byte-identical images of one split with the same labels.
+    Reports groups of byte-identical images of one split with labels that agree.
 
     ## Why is this bad?
     A copy weighs double in training, and in validation it counts one success or failure twice. No trainer looks.
@@ -38,17 +38,25 @@ class DuplicateImage(Rule):
     category = Category.SUSPICIOUS
     tier = Tier.HEADERS
 
+    class Options(RuleOptions):
+        """When two sets of boxes agree."""
+
+        min_iou: float = 0.5
+        """IoU from which two boxes are the same object; where VOC and COCO begin to count a box as found."""
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
         for group in same_bytes(data):
-            for split in dict.fromkeys(r["split"] for r in group):
-                copies = [r["image"] for r in group if r["split"] == split]
-                if len(copies) > 1 and len({r["labels"] for r in group if r["split"] == split}) == 1:
-                    yield Finding(
-                        message=f"{len(copies)} files are the same picture with the same labels: "
-                        f"it weighs {len(copies)}-fold",
-                        place=Place(file=copies[1], image=copies[1], split=split),
-                        evidence={"images": copies[:EXAMPLES]},
-                        affected=len(copies) - 1,
-                        fix=Fix(FixSafety.UNSAFE, "keep one of them", {"op": "drop-image", "image": copies[1]}),
-                    )
+            for split in dict.fromkeys(entry["split"] for entry in group):
+                mine = [entry for entry in group if entry["split"] == split]
+                if len(mine) < 2 or not all(same_labels(mine[0], m, self.options.min_iou) for m in mine[1:]):
+                    continue
+                copies = [entry["image"] for entry in mine]
+                yield Finding(
+                    message=f"{len(copies)} files are the same picture: it weighs {len(copies)}-fold",
+                    place=Place(file=copies[1], image=copies[1], split=split),
+                    evidence={"images": copies[:EXAMPLES]},
+                    affected=len(copies) - 1,
+                    of=data.images.height,
+                    fix=Fix(FixSafety.UNSAFE, "keep one of them", {"op": "drop-image", "image": copies[1]}),
+                )

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Place, Rule, Tier
-from snellen.rules.data._records import EXAMPLES, same_bytes
+from snellen.findings import Category, Finding, Place, Rule, RuleOptions, Tier
+from snellen.rules.data._records import EXAMPLES, same_bytes, same_labels
 
 
 class DuplicateImageWithDifferentLabels(Rule):
@@ -18,8 +18,8 @@ class DuplicateImageWithDifferentLabels(Rule):
     score. No trainer looks.
 
     ## How it is computed
-    BLAKE2b hashes of the files' bytes are equal and the class, or the set of boxes (class and corners, rounded to a
-    pixel), is not.
+    BLAKE2b hashes of the files' bytes are equal and either the classes differ, or the boxes do not pair off within a
+    class at `min_iou`. Two annotators' boxes of one object differ by less, and do not count.
 
     ## Example
         duplicate-image-with-different-labels  a.jpg and b.jpg are the same picture, labelled 3 and 8 ...
@@ -40,10 +40,16 @@ class DuplicateImageWithDifferentLabels(Rule):
     tier = Tier.HEADERS
     causes = ("missing-label-file",)
 
+    class Options(RuleOptions):
+        """When two sets of boxes agree."""
+
+        min_iou: float = 0.5
+        """IoU from which two boxes are the same object; where VOC and COCO begin to count a box as found."""
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
         for group in same_bytes(data):
-            if len({r["labels"] for r in group}) > 1:
+            if not all(same_labels(group[0], other, self.options.min_iou) for other in group[1:]):
                 images = [r["image"] for r in group]
                 yield Finding(
                     message=f"{len(images)} files are the same picture and their labels differ: at least one is wrong "
