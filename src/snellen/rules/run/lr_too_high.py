@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import numpy as np
+import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
-from snellen.rules.run._series import fall, first_loss, losses, ratios, top_rate
+from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
 from snellen.watch.facts import RunFacts
 
 
@@ -22,7 +23,7 @@ class LrTooHigh(Rule):
     ## How it is computed
     Fires when the largest sampled update ratio ||dW||/||W|| is at least `ratio` (1e-1: healthy runs have about
     1e-3; TheDeepChecker uses the same limit) and either a loss after step 0 is non-finite or above `rise` times the
-    first, or over `min_steps` steps the loss fell by less than `least_fall`. Silent when the first loss was off
+    first, or over `min_steps` steps the loss fell by less than `least_fall`. Silent when a ReLU was dead at step 0
     already: then the learning rate is not the root.
 
     ## Example
@@ -62,6 +63,8 @@ class LrTooHigh(Rule):
         """A later loss above this many times the first counts as explosion; above the noise of small batches."""
         least_fall: float = 0.05
         """Share by which the loss must have fallen after `min_steps`."""
+        dead: float = 0.98
+        """Share of zeros of a ReLU at step 0 from which initialisation or input is to blame, in 0..1."""
         min_steps: int = 40
         """Steps before a loss that stays up counts."""
 
@@ -72,6 +75,9 @@ class LrTooHigh(Rule):
         first = first_loss(run)
         if len(values) < 3 or not len(sizes) or not np.isfinite(first) or sizes.max() < o.ratio:
             return
+        starts = signal(run, "zero_fraction").filter(pl.col("step") == 0)["value"]
+        if starts.len() and float(starts.to_numpy().max()) >= o.dead:
+            return  # What was dead before the first update was not killed by it.
         later = values[1:]
         exploded = not np.isfinite(later).all() or (first > 0 and float(later.max()) > o.rise * first)
         stuck = len(values) >= o.min_steps and fall(run) < o.least_fall
