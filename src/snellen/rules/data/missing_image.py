@@ -22,7 +22,7 @@ class MissingImage(Rule):
     The listed path, below the dataset's folder, is not a file.
 
     ## Example
-        train.json  missing-image  images/0007.jpg is listed and not there ...
+        train.json  missing-image  the image is listed and not there ...
 
     ## Fix
     Restore the file, or remove it from the annotations.
@@ -43,7 +43,7 @@ class MissingImage(Rule):
         """Yield the findings."""
         for row in data.images.filter(pl.col("listed") & ~pl.col("exists")).iter_rows(named=True):
             yield Finding(
-                message=f"{row['image']} is listed and not there: loaders raise in mid-epoch or drop its labels",
+                message="the image is listed and not there: loaders raise in mid-epoch or drop its labels",
                 place=Place(file=row["label_file"] or row["image"], image=row["image"]),
                 fix=Fix(
                     FixSafety.UNSAFE, "remove it from the annotations", {"op": "drop-image", "image": row["image"]}
