@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import max_pool2d
 
 
 class TextLstm(nn.Module):
@@ -35,8 +35,8 @@ class UNet(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> dict[str, Tensor]:
         a = self.down1(x_NCHW)
-        b = self.down2(F.max_pool2d(a, 2))
-        c = self.bottom(F.max_pool2d(b, 2))
+        b = self.down2(max_pool2d(a, 2))
+        c = self.bottom(max_pool2d(b, 2))
         b = self.join2(torch.cat([b, self.up2(c)], 1))
         a = self.join1(torch.cat([a, self.up1(b)], 1))
         return {"mask": self.out(a)}

@@ -1,77 +1,74 @@
 """Healthy pairs of subjects, and each joint rule's defect put into one."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
-from snellen.data.facts import BOXES, CLASSES, IMAGES, LEDGER, PROBLEMS, DataFacts
+from snellen.data.examine import examine as examine_data
+from snellen.data.facts import DataFacts
 from snellen.facts import Facts, table
 from snellen.findings import Tier
 from snellen.network.examine import examine
-from snellen.watch.facts import RunFacts, STEPS
+from snellen.watch.facts import STEPS, RunFacts
 from tests.network.models import SmallDetector, SmallNet
 
 Subject = Callable[[Path], list[Facts]]
 
 
-def detection_data(low: float, high: float, side: int = 256, count: int = 40) -> DataFacts:
-    """`count` images of `side` px with five near-square objects each, sides uniform in `low..high` px."""
+def detection_data(folder: Path, low: float, high: float, side: int = 256, count: int = 40) -> DataFacts:
+    """A COCO set of `count` images of `side` px, five near-square objects each, sides uniform in `low..high` px."""
     rng = np.random.default_rng(0)
-    images, boxes = [], []
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
     for n in range(count):
-        name = f"images/{n:03}.png"
-        images.append({
-            "image": name, "split": "train", "declared_width": side, "declared_height": side, "listed": True, "exists": True,
-            "bytes": 1000, "format": "PNG", "mode": "RGB", "width": side, "height": side, "exif_orientation": 1,
-            "complete": True, "hash": f"{n:032x}", "label_file": "instances.json",
-        })  # fmt: skip
-        for row in range(5):
-            w, h = rng.uniform(low, high, 2)
-            x, y = rng.uniform(0, side - w), rng.uniform(0, side - h)
+        _noise(folder / "data" / "images" / f"{n:03}.png", side, rng)
+        images.append({"id": n, "file_name": f"images/{n:03}.png", "width": side, "height": side})
+        for _ in range(5):
+            w, h = (float(v) for v in rng.uniform(low, high, 2).round(2))
+            x, y = (round(float(rng.uniform(1, side - v - 1)), 2) for v in (w, h))
             boxes.append({
-                "image": name, "file": "instances.json", "row": 5 * n + row + 1, "class_id": 0, "class_name": "coin",
-                "x1": x, "y1": y, "x2": x + w, "y2": y + h, "area": w * h, "crowd": False, "usable": True,
+                "id": len(boxes) + 1, "image_id": n, "category_id": 1, "bbox": [x, y, w, h], "area": w * h,
+                "iscrowd": 0,
             })  # fmt: skip
-    return DataFacts(
-        root="data", format="coco", task="detection", images=table(IMAGES, images), boxes=table(BOXES, boxes),
-        problems=table(PROBLEMS), classes=table(CLASSES, [{"class_id": 0, "class_name": "coin", "declared": True}]),
-        ledger=table(LEDGER), tier_gathered=int(Tier.HEADERS),
-    )  # fmt: skip
+    document = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "coin"}]}
+    (folder / "data" / "train.json").write_text(json.dumps(document), encoding="utf-8")
+    return examine_data(folder / "data", tier=Tier.HEADERS)
 
 
-def classification_data(classes: int, side: int) -> DataFacts:
-    """Twenty images of `side` px in each of `classes` classes."""
-    images = [
-        {
-            "image": f"{c}/{n:03}.png", "split": "train", "class_name": f"c{c}", "listed": True, "exists": True, "bytes": 900,
-            "format": "PNG", "mode": "RGB", "width": side, "height": side, "exif_orientation": 1, "complete": True,
-            "hash": f"{c:08x}{n:024x}",
-        }
-        for c in range(classes) for n in range(20)
-    ]  # fmt: skip
-    names = [{"class_id": c, "class_name": f"c{c}", "declared": True} for c in range(classes)]
-    return DataFacts(
-        root="data", format="class-folders", task="classification", images=table(IMAGES, images), boxes=table(BOXES),
-        problems=table(PROBLEMS), classes=table(CLASSES, names), ledger=table(LEDGER), tier_gathered=int(Tier.HEADERS),
-    )  # fmt: skip
+def classification_data(folder: Path, classes: int, side: int) -> DataFacts:
+    """Class folders with twenty images of `side` px in each of `classes` classes, in train and val."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 15), ("val", 5)):
+        for c in range(classes):
+            for n in range(count):
+                _noise(folder / "data" / split / f"class{c}" / f"{n:03}.png", side, rng)
+    return examine_data(folder / "data", tier=Tier.HEADERS)
+
+
+def _noise(path: Path, side: int, rng: np.random.Generator) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(coarse, (side, side)))
 
 
 def _detector(low: float, high: float, **changes: Any) -> Subject:
-    def make(_: Path) -> list[Facts]:
+    def make(folder: Path) -> list[Facts]:
         torch.manual_seed(0)
-        return [detection_data(low, high), examine(SmallDetector(**changes), (1, 3, 256, 256))]
+        return [detection_data(folder, low, high), examine(SmallDetector(**changes), (1, 3, 256, 256))]
 
     return make
 
 
 def _classifier(classes: int, outputs: int, image: int, side: int) -> Subject:
-    def make(_: Path) -> list[Facts]:
+    def make(folder: Path) -> list[Facts]:
         torch.manual_seed(0)
         network = examine(SmallNet(outputs), (1, 3, side, side), task="classification")
-        return [classification_data(classes, image), network]
+        return [classification_data(folder, classes, image), network]
 
     return make
 
@@ -79,12 +76,27 @@ def _classifier(classes: int, outputs: int, image: int, side: int) -> Subject:
 def _run(batch: int) -> Subject:
     def make(_: Path) -> list[Facts]:
         torch.manual_seed(0)
-        empty = RunFacts.empty_tables()
-        # The run is reduced to what the rule reads, so that rules on curves have nothing to judge.
-        empty["steps"] = table(STEPS, [{"step": n, "epoch": 0, "batch_size": batch} for n in range(8)])
-        return [RunFacts(**empty), examine(SmallDetector(), (1, 3, 256, 256))]
+        model = SmallDetector()
+        tables = RunFacts.empty_tables()
+        tables["steps"] = table(STEPS, list(_train(model, batch)))
+        return [RunFacts(**tables), examine(model, (1, 3, 256, 256))]
 
     return make
+
+
+def _train(model: torch.nn.Module, batch: int) -> Iterator[dict[str, Any]]:
+    """Eight real steps towards constant maps, recorded as rows of the steps table."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for step in range(8):
+        loss = torch.stack([((out - 1) ** 2).mean() for out in model(torch.rand(batch, 3, 64, 64))]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9))
+        optimizer.step()
+        yield {
+            "step": step, "epoch": 0, "loss": float(loss.detach()), "lr": 0.01, "grad_norm": norm, "batch_size": batch,
+            "training_mode": True, "grads_before_backward": False, "seconds": 0.1, "data_seconds": 0.0, "skipped": False,
+        }  # fmt: skip
 
 
 CLEAN: Mapping[str, Subject] = {

@@ -148,7 +148,12 @@ def _collapsed(folder: Path) -> list[Facts]:
 def _flattened(_: Path) -> list[Facts]:
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 32 * 32, 128), nn.ReLU(), nn.Linear(128, 10)
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 32 * 32, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
     )
     return [examine(model, (1, 3, 32, 32), task="classification")]
 

@@ -15,7 +15,7 @@ from snellen.network.memory import SavedForBackward
 from snellen.network.parameters import parameter_rows
 from snellen.network.receptive_field import Field
 from snellen.network.shadow import ExamineError, unregistered_parts, weightless_double
-from snellen.network.trace import Record, Trace, Tracer
+from snellen.network.trace import FusedAttention, Record, Trace, Tracer
 
 OUTPUT_ACTIVATIONS = {
     "Softmax": "softmax", "Softmax2d": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "ReLU": "relu",
@@ -25,7 +25,7 @@ OUTPUT_ACTIVATIONS = {
 """Kinds of a last layer that squash or cut the output."""
 
 
-def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "", data_note: str = "") -> NetworkFacts:
+def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "") -> NetworkFacts:
     """Measure a network at one input size. The model, its mode, hooks and the random generators stay as they are.
 
     Args:
@@ -34,7 +34,6 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "", da
             arguments, or a dict of keyword arguments, nested as the model takes them. Values are not looked at.
         name: What the facts call it; default: the class's name.
         task: classification or detection; default: the model's `task` attribute, or "".
-        data_note: Kept beside the uncounted operators, for what the caller knows of the inputs.
 
     Raises:
         ExamineError: The model cannot be copied, or its forward pass fails on inputs of that shape.
@@ -52,7 +51,7 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "", da
     # Random operators on meta tensors advance the generator all the same.
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), SavedForBackward(weights) as saved:
         try:
-            with tracer:
+            with FusedAttention(), tracer:
                 output = shadow(*args, **kwargs)
         except Exception as error:
             # Whatever a user's forward raises is told as what it is: a network that does not run at this size.
@@ -68,7 +67,7 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "", da
     parameters = parameter_rows(model, lambda p: used.get(p, False))
     level_rows = _level_rows(model, trace, task)
     shape = [int(n) for n in images[0].shape]
-    facts = NetworkFacts(
+    return NetworkFacts(
         name=name or type(model).__name__,
         task=task or str(getattr(model, "task", "") or ""),
         input_shape=shape if len(shape) != 3 else [1, *shape],
@@ -85,7 +84,6 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "", da
         uncounted_operators=sorted(trace.uncounted),
         output_activation=_output_activation(trace, tracer),
     )
-    return facts
 
 
 def receptive_field(facts: NetworkFacts, layer: str) -> tuple[float, float] | None:
@@ -188,9 +186,7 @@ def _level_rows(model: nn.Module, trace: Trace, task: str) -> list[dict[str, Any
     levels: Callable[[], Sequence[tuple[str, Sequence[float]]]] | None = getattr(model, "feature_levels", None)
     if not callable(levels):
         return []
-    by_name: dict[str, Record] = {}
-    for record in trace.records.values():
-        by_name[record.layer] = record
+    by_name = {r.layer: r for r in trace.records.values() if r.order is not None}
     rows = []
     for number, (layer, anchors) in enumerate(levels()):
         record = by_name.get(layer)

@@ -31,7 +31,7 @@ def _windowed(field: Field, out: Tensor, first: int, change: Callable[[Axis, int
             letter = letters[0]
             before = prod(n for _, n in label)
             field = moved(field, letter, change(field.of(letter), place, before))
-            dims[first + place] = ((letter, int(out.shape[first + place])),)  # type: ignore[assignment]
+            dims[first + place] = ((letter, int(out.shape[first + place])),)
     return replace(field, dims=tuple(dims))
 
 
@@ -94,7 +94,7 @@ def _pad(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Fie
             letter = letters[0]
             axis = field.of(letter).gather(1, 1, lambda o, left=left: (o - left,))  # type: ignore[misc]
             field = moved(field, letter, axis)
-            label: tuple[Atom, ...] = ((letter, int(out.shape[dim])),)  # type: ignore[assignment]
+            label: tuple[Atom, ...] = ((letter, int(out.shape[dim])),)
         elif letters:
             return LOST
         else:
@@ -115,7 +115,7 @@ def _slice(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: F
     label: tuple[Atom, ...] = (("o", new),)
     if letters in (["h"], ["w"]):
         field = moved(field, letters[0], field.of(letters[0]).gather(1, step, lambda o: (o * step + start,)))
-        label = ((letters[0], new),)  # type: ignore[assignment]
+        label = ((letters[0], new),)
     elif letters:
         label = (("p", new),)
     return replace(field, dims=(*field.dims[:dim], label, *field.dims[dim + 1 :]))
@@ -241,9 +241,7 @@ RULES: Mapping[str, Rule] = {
     **_named(_view, "view _unsafe_view reshape _reshape_alias squeeze flatten"),
     **_named(_unsqueeze, "unsqueeze"),
     **_named(_expand, "expand"),
-    **_named(
-        _reduce, "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm logsumexp argmax norm prod"
-    ),
+    **_named(_reduce, "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm logsumexp norm"),
     **_named(_along, "_softmax _log_softmax _safe_softmax cumsum topk sort"),
     **_named(_shuffle, "pixel_shuffle"),
     **_named(_unshuffle, "pixel_unshuffle"),

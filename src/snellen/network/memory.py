@@ -14,7 +14,7 @@ OPTIMIZER_STATE = {"sgd": 0, "momentum": 1, "rmsprop": 1, "adagrad": 1, "adam": 
 
 
 class SavedForBackward:
-    """Context in which every tensor that autograd keeps is noted, once per storage; weights and inputs are not counted."""
+    """Context in which every tensor that autograd keeps is noted, once per storage, without weights and inputs."""
 
     def __init__(self, not_counted: list[Tensor]) -> None:
         self._seen = {t.untyped_storage()._cdata for t in not_counted}
@@ -32,13 +32,13 @@ class SavedForBackward:
         return tensor
 
     def __enter__(self) -> "SavedForBackward":
-        self._hooks.__enter__()  # type: ignore[no-untyped-call]
+        self._hooks.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hooks.__exit__(kind, value, trace)  # type: ignore[no-untyped-call]
+        self._hooks.__exit__(kind, value, trace)
 
 
 def training_memory(facts: NetworkFacts, batch_size: int, optimizer: str = "adamw", amp: bool = False) -> int:

@@ -16,7 +16,7 @@ MAX_PHASES = 256
 """Above this many phases (resizing by an odd ratio) the intervals are replaced by one that contains them all."""
 
 Atom = tuple[Literal["h", "w", "p", "o"], int]
-"""A factor of a tensor dimension: image rows, image columns, tokens whose place was lost, or anything else; its size."""
+"""A factor of a tensor dimension (image rows, columns, tokens whose place was lost, anything else) and its size."""
 
 Dims = tuple[tuple[Atom, ...], ...]
 """Per tensor dimension the factors it is made of, outermost first; factors of size 1 may be left out."""
@@ -103,7 +103,7 @@ class Axis:
         )
 
     def convolve_transposed(self, kernel: int, stride: int, padding: int, dilation: int) -> "Axis":
-        """Transposed convolution: output `o` receives input `i` through tap `j` where `i * stride + j * dilation = o + padding`."""
+        """Transposed convolution: `i` reaches `o` through tap `j` where `i * stride + j * dilation = o + padding`."""
         return self.gather(
             stride,
             1,

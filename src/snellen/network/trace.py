@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -63,6 +64,7 @@ class Tracer(TorchDispatchMode):
         self._fields: dict[Key, Field] = {}
         self._canvases: dict[int, Field] = {}
         self._producers: dict[Key, Record] = {}
+        self._passers: dict[Key, Record] = {}
         for name, module in shadow.named_modules():
             if is_unit(module):
                 record = Record(name, type(module).__name__, module)
@@ -90,9 +92,10 @@ class Tracer(TorchDispatchMode):
                 record.field = self.field_of(tensors[0])
                 inputs = {key(t) for t in _tensors((args, kwargs))}
                 record.activation_bytes += sum(t.numel() * t.element_size() for t in tensors if key(t) not in inputs)
-                if is_leaf(module) and not {key(t) for t in tensors} & inputs:
-                    for tensor in tensors:
-                        self._producers[key(tensor)] = record
+                for tensor in tensors if is_leaf(module) else ():
+                    # Identity, and dropout in evaluation, hand on what they got: they read it, and are read instead.
+                    table = self._passers if key(tensor) in inputs else self._producers
+                    table[key(tensor)] = record
 
         module.register_forward_pre_hook(enter, with_kwargs=True)
         module.register_forward_hook(leave, with_kwargs=True)
@@ -104,7 +107,7 @@ class Tracer(TorchDispatchMode):
         record.calls += 1
 
     def _consume(self, tensor: Tensor, consumer: Record) -> None:
-        producer = self._producers.get(key(tensor))
+        producer = self._passers.get(key(tensor)) or self._producers.get(key(tensor))
         if producer is not None and producer is not consumer:
             producer.consumers.add(f"{consumer.layer}\0{consumer.kind}")
 
@@ -152,10 +155,8 @@ class Tracer(TorchDispatchMode):
         if name == "aten._unique2":
             # Per-class loops then run once over everything, which is what they do in sum.
             self.trace.assumptions.add("all boxes are of one class")
-            return tuple(
-                torch.empty((n,), dtype=d, device="meta")
-                for n, d in ((1, x.dtype), (x.numel(), torch.int64), (1, torch.int64))
-            )
+            sizes = ((1, x.dtype), (x.numel(), torch.int64), (1, torch.int64))
+            return tuple(torch.empty((n,), dtype=d, device="meta") for n, d in sizes)
         if name == "aten.index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
             self.trace.assumptions.add("every candidate passes a mask")
             mask = next(i for i in args[1] if i is not None)
@@ -269,18 +270,52 @@ class Tracer(TorchDispatchMode):
         return LOST
 
 
+class FusedAttention(TorchFunctionMode):
+    """Sends attention to the fused kernel that training uses, where it could; on meta tensors it would be spelt out.
+
+    The spelt-out form keeps the matrix of weights for backward, which the fused kernels do not.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.scaled_dot_product_attention and len(args) >= 3:
+            query, key_, value = args[:3]
+            mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
+            if (
+                all(t.device.type == "meta" and t.dim() == 4 for t in (query, key_, value))
+                and query.shape[:2] == key_.shape[:2]
+                and query.shape[-1] == key_.shape[-1] == value.shape[-1]
+                and (mask is None or not mask.requires_grad)
+            ):
+                return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key_, value)[0]
+        return func(*args, **kwargs)
+
+
 _EXTRA_OUTPUTS = frozenset(
-    {"aten.max_pool2d_with_indices", "aten.native_batch_norm", "aten._native_batch_norm_legit", "aten.native_layer_norm",
-     "aten._native_batch_norm_legit_no_training", "aten.native_group_norm", "aten.cudnn_batch_norm", "aten._fused_rms_norm",
-     "aten.native_dropout", "aten._batch_norm_no_update", "aten._batch_norm_with_update"}
-)  # fmt: skip
+    f"aten.{name}"
+    for name in [
+        "max_pool2d_with_indices",
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+        "_native_batch_norm_legit_no_training",
+        "native_layer_norm",
+        "native_group_norm",
+        "cudnn_batch_norm",
+        "_fused_rms_norm",
+        "native_dropout",
+        "_batch_norm_no_update",
+        "_batch_norm_with_update",
+    ]
+)
 """Operators whose outputs after the first are indices or statistics."""
 
 
 def key(tensor: Tensor) -> Key:
     """What identifies the data of a tensor within a pass: autograd hands out several objects for the same data."""
     # A strided tensor is its storage and its geometry; storages of values still in use have distinct addresses.
-    return tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+    return tensor.untyped_storage()._cdata, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
 
 
 def is_leaf(module: nn.Module) -> bool:

@@ -18,7 +18,8 @@ class AnchorsMissObjects(Rule):
     Reports anchors of which none comes near the shape of a good part of the objects.
 
     ## Why is this bad?
-    An object whose sides differ from every anchor's by a large factor is matched late or never, and its box offsets lie far
+    An object whose sides differ from every anchor's by a large factor is matched late or never, and its box
+    offsets lie far
     from where the regression starts.
 
     ## How it is computed
@@ -35,7 +36,8 @@ class AnchorsMissObjects(Rule):
     Boxes that are not wanted, such as specks; see the data rules on tiny boxes.
 
     ## References
-    Redmon & Farhadi 2017, YOLO9000, arXiv:1612.08242, sec. 2 (dimension clusters); the 4.0 and 0.98 are the usual ones of
+    Redmon & Farhadi 2017, YOLO9000, arXiv:1612.08242, sec. 2 (dimension clusters); the 4.0 and 0.98 are the usual
+    ones of
     anchor checks in YOLO trainers.
     """
 
@@ -70,7 +72,8 @@ class AnchorsMissObjects(Rule):
         if recall < self.options.recall:
             worst = boxes.with_columns(factor=pl.Series(factor)).sort("factor", descending=True).head(10)
             yield Finding(
-                message=f"{missed} of {len(sides)} boxes fit no anchor within a factor {self.options.ratio:g}: best possible recall"
+                message=f"{missed} of {len(sides)} boxes fit no anchor within a factor {self.options.ratio:g}:"
+                f" best possible recall"
                 f" {recall:.3f} is below {self.options.recall:g}, those objects will hardly be learnt",
                 evidence={
                     "recall": recall,

@@ -16,11 +16,13 @@ class BatchnormTinyBatch(Rule):
     Reports a run that trains BatchNorm layers with fewer images per batch than the limit.
 
     ## Why is this bad?
-    The batch mean and variance are noise at that size: training is unstable and testing, with running averages, meets other
+    The batch mean and variance are noise at that size: training is unstable and testing, with running averages,
+    meets other
     statistics. ResNet-50 on ImageNet loses 10 points of accuracy from batch 32 to 2 per device.
 
     ## How it is computed
-    The median batch size of the run's steps against `images`, when the network has BatchNorm layers. One image with a large
+    The median batch size of the run's steps against `images`, when the network has BatchNorm layers. One image
+    with a large
     map gives many values, yet they are correlated.
 
     ## Example
@@ -57,7 +59,8 @@ class BatchnormTinyBatch(Rule):
         size = float(sizes.median())  # type: ignore[arg-type]
         if size < self.options.images:
             yield Finding(
-                message=f"{norms.height} BatchNorm layers are trained on batches of {size:g} (fewest: {self.options.images}): their"
+                message=f"{norms.height} BatchNorm layers are trained on batches of {size:g} (fewest:"
+                f" {self.options.images}): their"
                 " statistics are noise, and testing meets others",
                 place=Place(layer=norms["layer"][0]),
                 evidence={"batch_size": size, "layers": norms["layer"].to_list()[:20]},

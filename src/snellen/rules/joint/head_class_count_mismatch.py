@@ -14,11 +14,13 @@ class HeadClassCountMismatch(Rule):
     Reports a head whose number of outputs is not the number of classes in the data set.
 
     ## Why is this bad?
-    With too few outputs the loss stops with an index error or, on a GPU, a device assertion; with too many the spare classes
+    With too few outputs the loss stops with an index error or, on a GPU, a device assertion; with too many the
+    spare classes
     only take probability and the class names may be shifted.
 
     ## How it is computed
-    Outputs of the head against the declared classes, or the used ones where none are declared. One output for two classes,
+    Outputs of the head against the declared classes, or the used ones where none are declared. One output for two
+    classes,
     and one more output than classes in detection (background), are as usual and pass.
 
     ## Example

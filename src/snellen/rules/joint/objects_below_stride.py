@@ -12,14 +12,17 @@ class ObjectsBelowStride(Rule):
     """Objects are smaller than a cell of the finest map.
 
     ## What it does
-    Reports a data set many of whose objects, at the network's input size, are smaller than one cell of the finest level.
+    Reports a data set many of whose objects, at the network's input size, are smaller than one cell of the finest
+    level.
 
     ## Why is this bad?
-    Such an object falls between the samples of the map it is predicted on, and shares its cell with its neighbours: it is
+    Such an object falls between the samples of the map it is predicted on, and shares its cell with its
+    neighbours: it is
     missed whatever the training.
 
     ## How it is computed
-    The short side of every usable box, scaled so that the image's longer side fills the input, against the stride of the
+    The short side of every usable box, scaled so that the image's longer side fills the input, against the stride
+    of the
     finest level. Fires when more than `share` of the boxes are smaller.
 
     ## Example
@@ -58,8 +61,10 @@ class ObjectsBelowStride(Rule):
             side = max(network.input_shape[-2:])
             median = float(small["short"].median())  # type: ignore[arg-type]
             yield Finding(
-                message=f"{small.height / boxes.height:.0%} of the boxes are smaller than {stride:g} px, one cell of the finest level,"
-                f" at {side} px input (limit {self.options.share:.0%}; their median short side is {median:.1f} px): they will be missed",
+                message=f"{small.height / boxes.height:.0%} of the boxes are smaller than {stride:g} px, one"
+                f" cell of the finest level,"
+                f" at {side} px input (limit {self.options.share:.0%}; their median short side is {median:.1f}"
+                f" px): they will be missed",
                 evidence={
                     "stride": stride,
                     "input": side,

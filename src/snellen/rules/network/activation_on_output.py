@@ -16,11 +16,13 @@ class ActivationOnOutput(Rule):
     Reports a classification network whose output has passed through a squashing function.
 
     ## Why is this bad?
-    `cross_entropy` applies log-softmax itself. Applied twice, the loss of a perfect classifier with C classes cannot fall
+    `cross_entropy` applies log-softmax itself. Applied twice, the loss of a perfect classifier with C classes
+    cannot fall
     below ln(1 + (C - 1)/e), and gradients shrink; a ReLU there makes all negative logits equal.
 
     ## How it is computed
-    The operator that made the output is softmax, sigmoid or ReLU. Sigmoid and ReLU are reported only for a network whose
+    The operator that made the output is softmax, sigmoid or ReLU. Sigmoid and ReLU are reported only for a network
+    whose
     task is classification. Log-softmax, the partner of `nll_loss`, and functions inside the network are passed over.
 
     ## Example
@@ -55,7 +57,8 @@ class ActivationOnOutput(Rule):
             else ""
         )
         yield Finding(
-            message=f"the network's output passes {kind}, but cross-entropy expects raw logits: the loss squashes twice{floor}",
+            message=f"the network's output passes {kind}, but cross-entropy expects raw logits: the loss"
+            f" squashes twice{floor}",
             place=Place(layer=last["layer"]),
             evidence={"activation": kind, "kind": last["kind"]},
         )

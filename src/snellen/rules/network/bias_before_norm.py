@@ -48,7 +48,8 @@ class BiasBeforeNorm(Rule):
             return
         names = rows["layer"].to_list()
         yield Finding(
-            message=f"{len(names)} layers (first: {names[0]}) have a bias that the BatchNorm behind them subtracts again: it learns"
+            message=f"{len(names)} layers (first: {names[0]}) have a bias that the BatchNorm behind them"
+            f" subtracts again: it learns"
             " nothing",
             place=Place(layer=names[0]),
             evidence={"layers": names[:20]},

@@ -31,7 +31,8 @@ class DropoutBeforeNorm(Rule):
     Small probabilities and wide layers lose little.
 
     ## References
-    Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, arXiv:1801.05134.
+    Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift,
+    arXiv:1801.05134.
     """
 
     name = "dropout-before-norm"
@@ -52,7 +53,8 @@ class DropoutBeforeNorm(Rule):
         )
         for r in rows.iter_rows(named=True):
             yield Finding(
-                message=f"{r['layer']} (p = {r['dropout']:g}, limit {self.options.limit:g}) feeds {r['next_kind']}: the variance it learns"
+                message=f"{r['layer']} (p = {r['dropout']:g}, limit {self.options.limit:g}) feeds"
+                f" {r['next_kind']}: the variance it learns"
                 " in training is not the one it meets in testing",
                 place=Place(layer=r["layer"]),
                 evidence={"p": r["dropout"], "next": r["next_kind"]},

@@ -15,7 +15,8 @@ class DropoutTooHigh(Rule):
     Reports dropout layers with a drop probability above the limit.
 
     ## Why is this bad?
-    At 0.95 one value in twenty gets through: the gradient is mostly noise and the network underfits. Often `p` was meant
+    At 0.95 one value in twenty gets through: the gradient is mostly noise and the network underfits. Often `p` was
+    meant
     as the probability to keep.
 
     ## How it is computed
@@ -48,7 +49,8 @@ class DropoutTooHigh(Rule):
         """Yield the findings."""
         for r in network.layers.filter(pl.col("dropout") > self.options.limit).iter_rows(named=True):
             yield Finding(
-                message=f"{r['layer']} drops {r['dropout']:.0%} of its input (limit {self.options.limit:.0%}): almost no signal is left"
+                message=f"{r['layer']} drops {r['dropout']:.0%} of its input (limit {self.options.limit:.0%}):"
+                f" almost no signal is left"
                 " to learn from",
                 place=Place(layer=r["layer"]),
                 evidence={"p": r["dropout"]},

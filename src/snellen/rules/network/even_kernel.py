@@ -18,7 +18,8 @@ class EvenKernel(Rule):
     An even kernel has no centre: the map shifts by half a cell, or padding has to be uneven.
 
     ## How it is computed
-    The kernel is even, above 1, and input and output map differ by less than a factor 1.5, so patch embeddings and strided
+    The kernel is even, above 1, and input and output map differ by less than a factor 1.5, so patch embeddings and
+    strided
     down-sampling are passed over.
 
     ## Example
@@ -49,7 +50,8 @@ class EvenKernel(Rule):
                 continue
             size = "x".join(map(str, r["kernel"]))
             yield Finding(
-                message=f"{r['layer']} has an even kernel {size} at stride 1: it has no centre, so the map shifts by half a cell",
+                message=f"{r['layer']} has an even kernel {size} at stride 1: it has no centre, so the map"
+                f" shifts by half a cell",
                 place=Place(layer=r["layer"]),
                 evidence={"kernel": r["kernel"]},
             )

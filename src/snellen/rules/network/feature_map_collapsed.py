@@ -15,7 +15,8 @@ class FeatureMapCollapsed(Rule):
     Reports a network whose later convolutions see a 1x1 map, because the input is too small for its strides.
 
     ## Why is this bad?
-    On one cell a 3x3 kernel reads its centre and eight cells of padding: eight ninths of those weights never meet data, and
+    On one cell a 3x3 kernel reads its centre and eight cells of padding: eight ninths of those weights never meet
+    data, and
     all position is lost before the layers that should use it.
 
     ## How it is computed
@@ -60,7 +61,8 @@ class FeatureMapCollapsed(Rule):
         names = rows["layer"].to_list()
         side = max(network.input_shape[2:], default=0)
         yield Finding(
-            message=f"{len(names)} convolutions from {names[0]} on see a map of one cell at {side} px input: {held:,} of"
+            message=f"{len(names)} convolutions from {names[0]} on see a map of one cell at {side} px input:"
+            f" {held:,} of"
             f" {network.total_params:,} weights work mostly on padding",
             place=Place(layer=names[0]),
             evidence={"layers": names[:20], "weights": held, "input": network.input_shape},

@@ -47,7 +47,8 @@ class FrozenParameters(Rule):
         share = network.trainable_params / max(network.total_params, 1)
         what = "nothing can learn" if network.trainable_params == 0 else "only biases and norm scales can learn"
         yield Finding(
-            message=f"{network.trainable_params:,} of {network.total_params:,} weights ({share:.2%}) are trainable and no weight"
+            message=f"{network.trainable_params:,} of {network.total_params:,} weights ({share:.2%}) are"
+            f" trainable and no weight"
             f" matrix is among them: {what}",
             evidence={"trainable": network.trainable_params, "total": network.total_params},
             affected=matrices.height,

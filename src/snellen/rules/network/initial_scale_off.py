@@ -16,7 +16,8 @@ class InitialScaleOff(Rule):
     Reports convolution and linear layers whose weights spread far more, or far less, than initialisation theory says.
 
     ## Why is this bad?
-    Activations grow or shrink by that factor at each layer: logits start at hundreds or at nothing, the first loss is far
+    Activations grow or shrink by that factor at each layer: logits start at hundreds or at nothing, the first loss
+    is far
     from ln C, and gradients explode or vanish.
 
     ## How it is computed
@@ -63,7 +64,8 @@ class InitialScaleOff(Rule):
                 continue
             limit = self.options.high if ratio > 1 else self.options.low
             yield Finding(
-                message=f"the weights of {r['layer']} have standard deviation {r['std']:.3g}, {ratio:.3g} times He's {he:.3g} (limit"
+                message=f"the weights of {r['layer']} have standard deviation {r['std']:.3g}, {ratio:.3g} times"
+                f" He's {he:.3g} (limit"
                 f" {limit:g}): its output {'explodes' if ratio > 1 else 'vanishes'}",
                 place=Place(layer=r["layer"]),
                 evidence={"parameter": r["parameter"], "std": r["std"], "he": he, "ratio": ratio},

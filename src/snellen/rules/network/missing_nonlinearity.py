@@ -27,7 +27,8 @@ class MissingNonlinearity(Rule):
     A chain of linear maps is one linear map: the depth costs compute and buys nothing.
 
     ## How it is computed
-    Every layer and operator that ran before the last convolution or linear layer is of a kind known to be linear or affine
+    Every layer and operator that ran before the last convolution or linear layer is of a kind known to be linear
+    or affine
     (convolution, linear, batch norm, average pooling, sum, concatenation ...). Max pooling alone does not count as an
     activation. Anything unknown counts as one, so the rule speaks only when it is sure.
 
@@ -58,7 +59,8 @@ class MissingNonlinearity(Rule):
         if (before["kind"].str.contains(LINEAR)).all():
             names = weighted["layer"].to_list()
             yield Finding(
-                message=f"{len(names)} weight layers from {names[0]} to {names[-1]} and no activation function between them: together"
+                message=f"{len(names)} weight layers from {names[0]} to {names[-1]} and no activation function"
+                f" between them: together"
                 " they are one linear layer",
                 place=Place(layer=names[0]),
                 evidence={"layers": names[:20]},

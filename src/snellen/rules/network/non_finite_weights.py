@@ -41,7 +41,8 @@ class NonFiniteWeights(Rule):
         """Yield the findings."""
         for r in network.parameters.filter(pl.col("finite").not_()).iter_rows(named=True):
             yield Finding(
-                message=f"{r['parameter']} holds NaN or infinity among its {r['numel']:,} values: every output that depends on it"
+                message=f"{r['parameter']} holds NaN or infinity among its {r['numel']:,} values: every output"
+                f" that depends on it"
                 " is NaN",
                 place=Place(layer=r["layer"]),
                 evidence={"parameter": r["parameter"], "shape": r["shape"]},

@@ -15,7 +15,8 @@ class OversizedLayer(Rule):
     Reports a network in which a single linear layer holds more than the limit of all parameters.
 
     ## Why is this bad?
-    The capacity sits where the map is flattened, bound to one input size, and not in the features: it over-fits and fills
+    The capacity sits where the map is flattened, bound to one input size, and not in the features: it over-fits
+    and fills
     the checkpoint.
 
     ## How it is computed
@@ -54,7 +55,8 @@ class OversizedLayer(Rule):
         layer, params = linear["layer"][0], linear["params"][0]
         if params >= self.options.at_least and params > self.options.share * network.total_params:
             yield Finding(
-                message=f"{layer} holds {params:,} of {network.total_params:,} weights ({params / network.total_params:.0%}, limit"
+                message=f"{layer} holds {params:,} of {network.total_params:,} weights"
+                f" ({params / network.total_params:.0%}, limit"
                 f" {self.options.share:.0%}): the network over-fits in one layer that is bound to the input size",
                 place=Place(layer=layer),
                 evidence={"params": params, "total": network.total_params},

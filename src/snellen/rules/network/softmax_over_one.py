@@ -40,7 +40,8 @@ class SoftmaxOverOne(Rule):
         if network.output_activation in ("softmax", "log_softmax") and network.num_outputs == 1:
             value = 1 if network.output_activation == "softmax" else 0
             yield Finding(
-                message=f"the network ends in {network.output_activation} over one output: it always says {value} and no gradient flows",
+                message=f"the network ends in {network.output_activation} over one output: it always says"
+                f" {value} and no gradient flows",
                 place=Place(),
                 evidence={"activation": network.output_activation},
             )

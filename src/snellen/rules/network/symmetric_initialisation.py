@@ -16,7 +16,8 @@ class SymmetricInitialisation(Rule):
     Equal units get equal gradients, so they stay equal for ever: a layer of 512 units learns as one.
 
     ## How it is computed
-    The rows of the weight matrix are compared exactly. A constant other than zero always fires; an all-zero matrix fires
+    The rows of the weight matrix are compared exactly. A constant other than zero always fires; an all-zero matrix
+    fires
     only where such matrices are more than `zero_share` of the network's, because zero is the right start for the last
     layer of a residual branch or a head. Layers with fewer than two inputs per unit and frozen ones are passed over.
 
@@ -41,7 +42,8 @@ class SymmetricInitialisation(Rule):
         """Thresholds."""
 
         zero_share: float = 0.5
-        """Share of the weight matrices, 0..1, above which all-zero ones are a fault; residual nets zero at most one of two."""
+        """Share of the weight matrices, 0..1, above which all-zero ones are a fault; residual nets zero at"
+        " most one of two."""
 
     def check(self, network: NetworkFacts) -> Iterator[Finding]:
         """Yield the findings."""
@@ -60,7 +62,8 @@ class SymmetricInitialisation(Rule):
             if not r["identical_rows"] or (r["mean"] == 0 and r["std"] == 0 and not many_zeros):
                 continue
             yield Finding(
-                message=f"all {r['shape'][0]} units of {r['layer']} start with the same {r['fan_in']} weights (mean {r['mean']:.4g}):"
+                message=f"all {r['shape'][0]} units of {r['layer']} start with the same {r['fan_in']} weights"
+                f" (mean {r['mean']:.4g}):"
                 " they get the same gradients and learn as one unit",
                 place=Place(layer=r["layer"]),
                 evidence={"parameter": r["parameter"], "shape": r["shape"], "mean": r["mean"], "std": r["std"]},

@@ -41,7 +41,8 @@ class UnregisteredModule(Rule):
         """Yield the findings."""
         for path in network.unregistered or ():
             yield Finding(
-                message=f"{path} is held in a plain Python container: its weights are not in model.parameters(), so no optimizer"
+                message=f"{path} is held in a plain Python container: its weights are not in"
+                f" model.parameters(), so no optimizer"
                 " trains them, .to() does not move them and no checkpoint holds them",
                 place=Place(layer=path),
                 evidence={"path": path},

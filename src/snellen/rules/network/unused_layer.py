@@ -61,7 +61,8 @@ class UnusedLayer(Rule):
         for root, names in branches.items():
             weights = sum(unused[n] for n in names)
             yield Finding(
-                message=f"{root} never runs in a forward pass: its {weights:,} weights ({len(names)} layers) get no gradient",
+                message=f"{root} never runs in a forward pass: its {weights:,} weights ({len(names)} layers)"
+                f" get no gradient",
                 place=Place(layer=root),
                 evidence={"weights": weights, "layers": names[:20]},
                 affected=len(names),
