@@ -1,7 +1,8 @@
 """`evaluate`: score a run's model, or anybody's predictions, on a dataset."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -117,9 +118,23 @@ def score_file(path: Path, data: DataFacts, split: str | None) -> ScoreFacts:
         raise UseError(f"{path}: predictions in a file are scored for detection; {data.root} is a {data.task} dataset")
     images = _images_of(data, split)
     classes = list(data.classes.drop_nulls("class_name").sort("class_id")["class_name"])
-    ids = {int(i): name for i, name in data.classes.select("class_id", "class_name").drop_nulls().iter_rows()}
-    predictions = read_predictions(path, images, ids)
-    return evaluate_detection(truth_of(data, images), predictions, classes, images=images, split=split or "all")
+    ids = {str(i): str(name) for i, name in data.classes.select("class_id", "class_name").drop_nulls().iter_rows()}
+    predictions, problems = read_predictions(path, image_names=_names_of(data), class_names=ids)
+    scores = evaluate_detection(truth_of(data, images), predictions, classes, images=images, split=split or "all")
+    return replace(scores, problems=pl.concat([problems, scores.problems]))
+
+
+def _names_of(data: DataFacts) -> dict[str, str]:
+    """What a file of predictions may call an image -> its key: the format's own id, the file's name or its stem.
+
+    A name that two images share stands for neither.
+    """
+    names: dict[str, str | None] = {}
+    for image, own in data.images.select("image", "image_id").iter_rows():
+        path = PurePosixPath(image)
+        for name in {path.name, path.stem} if own is None else {own, path.name}:
+            names[name] = image if names.get(name, image) == image else None
+    return {name: image for name, image in names.items() if image is not None}
 
 
 def truth_of(data: DataFacts, images: Sequence[str]) -> pl.DataFrame:
