@@ -127,6 +127,12 @@ def _again(d: dict[str, Any], **changed: Any) -> None:
     d["annotations"].append({**_first_big(d), "id": 99_999, **changed})
 
 
+def _background_and_missing(root: Path) -> None:
+    """One label file emptied, which says background, and one lost, which says nothing."""
+    (root / "labels" / "train" / "00003.txt").write_text("")
+    (root / "labels" / "train" / "00004.txt").unlink()
+
+
 def _one(root: Path, split: str = "train") -> Path:
     return sorted((root / "images" / split).glob("*.png"))[3]
 
@@ -265,7 +271,7 @@ SICK: dict[str, Subject] = {
     "malformed-label": coco(lambda d, _: _first_big(d)["bbox"].pop()),
     "unknown-class-id": coco(lambda d, _: _first_big(d).__setitem__("category_id", 77)),
     "missing-image": files(detection, lambda r: _one(r).unlink()),
-    "missing-label-file": files(yolo, lambda r: (r / "labels" / "train" / "00004.txt").unlink()),
+    "missing-label-file": files(yolo, _background_and_missing),
     "orphan-label": files(yolo, lambda r: (r / "images" / "train" / "00004.png").unlink()),
     "duplicate-id": coco(lambda d, _: d["annotations"][5].__setitem__("id", d["annotations"][4]["id"])),
     "image-size-mismatch": coco(lambda d, _: d["images"][4].update(width=300, height=200)),

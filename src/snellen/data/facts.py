@@ -11,6 +11,7 @@ from snellen.findings.severity import Tier
 
 IMAGES: Schema = {
     "image": (pl.String(), "path relative to the root, forward slashes; the key of all tables"),
+    "image_id": (pl.String(), "the format's own id, as COCO results name the image; null where it has none"),
     "split": (pl.String(), "train, val, test; null where the dataset declares none"),
     "class_name": (pl.String(), "the image's label in classification; null elsewhere"),
     "declared_width": (pl.Int64(), "pixels, as the annotations say; null where they say nothing"),

@@ -157,7 +157,8 @@ class Recorder:
         if self._finished:
             return
         self._finished = True
-        self._about |= {"finished": not stop_reason, "stop_reason": stop_reason}
+        ended = stop_reason in ("", "finished", "early-stopping")
+        self._about |= {"finished": ended, "stop_reason": stop_reason}
         self._read_device()
         self._probes.detach()
         self._save()

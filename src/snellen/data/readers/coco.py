@@ -148,7 +148,7 @@ def _images(
             found[identity] = None
             continue
         fresh = records.image(
-            key, split=split, label_file=file, declared_width=integer(entry.get("width")),
+            key, image_id=str(identity), split=split, label_file=file, declared_width=integer(entry.get("width")),
             declared_height=integer(entry.get("height")),
         )  # fmt: skip
         if not fresh and records.images[key].get("label_file") == file:

@@ -21,8 +21,9 @@ class MissingLabelFile(Rule):
     punished for finding them.
 
     ## How it is computed
-    Images of splits read, without label file; one finding for each split. Reported when they are no more than
-    `max_share` of the split, for above it leaving the file out is the dataset's way to say "background".
+    Images of splits read, without label file; one finding for each split. A dataset says "background" in one of two
+    ways: by an empty label file or by none. Where it has empty label files, or in VOC, a missing one is reported, when
+    the images concerned are no more than `max_share` of the split; where it has none, leaving out the file is its way.
 
     ## Example
         missing-label-file  3 of 500 images of train have no label file ...
@@ -31,7 +32,7 @@ class MissingLabelFile(Rule):
     Label them, or add empty files to say that they hold no object.
 
     ## Known false positives
-    Sets that mark background by leaving out the file, when they have few backgrounds.
+    Sets put together from two sources that mark background in both ways.
 
     ## References
     Roboflow's health check keeps "missing" and "null" apart for the same reason.
@@ -40,10 +41,7 @@ class MissingLabelFile(Rule):
     name = "missing-label-file"
     code = "LBL005"
     category = Category.SUSPICIOUS
-    causes = (
-        "orphan-label",
-        "corrupt-annotation-file",
-    )
+    causes = ("corrupt-annotation-file",)
 
     class Options(RuleOptions):
         """What counts as one."""
@@ -54,6 +52,10 @@ class MissingLabelFile(Rule):
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
         if data.format not in ("yolo", "voc"):
+            return
+        labelled = data.images.filter(pl.col("label_file").is_not_null())
+        speaking = data.boxes["file"].unique().to_list() + data.problems["file"].unique().to_list()
+        if data.format == "yolo" and labelled["label_file"].is_in(speaking).all():
             return
         for (split,), group in data.images.group_by(["split"], maintain_order=True):
             bare = group.filter(pl.col("label_file").is_null())["image"].to_list()

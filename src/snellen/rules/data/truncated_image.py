@@ -16,12 +16,13 @@ class TruncatedImage(Rule):
 
     ## Why is this bad?
     The lower part of the picture is grey or missing while its boxes are still there. Pillow raises, OpenCV fills
-    the rest with grey and says nothing, Ultralytics rewrites the file on disk. `PIL.Image.verify` found 0 of 200
-    truncated JPEGs; the end marker found 200.
+    the rest with grey and says nothing, Ultralytics rewrites the file on disk. `PIL.Image.verify` finds no
+    truncated JPEG at all, for it does not decode.
 
     ## How it is computed
     The bytes FF D9 (JPEG) or `IEND` (PNG) must stand within the last 64 KiB; padding and appended previews after
-    the marker are allowed.
+    the marker are allowed. A JPEG cut inside its first 64 KiB whose embedded preview is whole passes this test; decoding
+    then finds it, as `unreadable-image`.
 
     ## Example
         images/0007.jpg  truncated-image  the JPEG breaks off after 10,312 bytes ...
