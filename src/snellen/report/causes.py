@@ -48,7 +48,7 @@ class Cause:
         """How much is concerned, in words: "12 of 480 (2.5 %)"; empty for one finding about one thing."""
         if self.of and self.of > 1:
             return f"{self.affected:,} of {self.of:,} ({share(self.share)})"
-        return f"{self.affected:,} affected" if self.affected > 1 else ""
+        return f"{self.affected:,} affected" if self.affected > len(self.findings) else ""
 
 
 def group(findings: Sequence[Finding]) -> list[tuple[Finding, ...]]:

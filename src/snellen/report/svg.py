@@ -106,38 +106,38 @@ class Frame:
     y: Scale
     """Its start is the bottom."""
 
-    def axes(self, x_label: str = "", y_label: str = "", x_ticks: Sequence[float] | None = None) -> Iterable[Markup]:
-        """Grid lines, tick labels and axis titles."""
-        left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        for value in self.y.ticks(4):
+    def axes(self, x_label: str = "", *, values: bool = True) -> Iterable[Markup]:
+        """Grid lines, tick labels and the title of x; without `values` nothing for y."""
+        left, right, bottom = self.x.start, self.x.end, self.y.start
+        for value in self.y.ticks(4) if values else ():
             y = self.y(value)
             yield element("line", x1=left, x2=right, y1=y, y2=y, class_="grid")
             yield text(left - 5, y + 3.5, number(value), "end", "tick")
-        marks = list(x_ticks) if x_ticks is not None else self.x.ticks(5)
-        for value in marks:
+        for value in self.x.ticks(5):
             x = self.x(value)
             yield element("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis")
             yield text(x, bottom + 15, number(value), "middle", "tick")
         yield element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis")
         if x_label:
             yield text((left + right) / 2, bottom + 29, x_label, "middle", "label")
-        if y_label:
-            yield text(left - 5, top - 8, y_label, "start", "label")
 
 
-def path(points: Sequence[tuple[float, float]], closed: bool = False, **attributes: object) -> Markup:
-    """A polyline; empty for fewer than one point."""
+def path(points: Sequence[tuple[float, float]], class_: str, closed: bool = False) -> Markup:
+    """A polyline, or a polygon when `closed`; nothing without points."""
     if not points:
         return Markup("")
     told = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + ("Z" if closed else "")
-    return element("path", d=told, **attributes)
+    return element("path", d=told, class_=class_)
 
 
-def rect(x: float, y: float, width: float, height: float, tip: object = None, **attributes: object) -> Markup:
+def rect(
+    x: float, y: float, width: float, height: float, tip: object = None, *, class_: str,
+    fill_opacity: float | None = None, rx: float | None = None,
+) -> Markup:  # fmt: skip
     """A rectangle, with what the mouse shows over it."""
     return element(
         "rect", [tooltip(tip)] if tip is not None else (), x=float(x), y=float(y), width=max(float(width), 0.0),
-        height=max(float(height), 0.0), **attributes,
+        height=max(float(height), 0.0), class_=class_, fill_opacity=fill_opacity, rx=rx,
     )  # fmt: skip
 
 

@@ -1,0 +1,197 @@
+"""What the page shows of each root cause: numbers, evidence, pictures, consequences, the rule's page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from snellen.findings.finding import Finding
+from snellen.report.causes import Cause
+from snellen.report.marks import gauge
+from snellen.report.pages import rule_sections, rule_summary
+from snellen.report.plain import number, plain, plural, value_text
+from snellen.report.thumbnails import Box, Overlay, Thumbnails, Tile, class_kind
+from snellen.result import Result
+
+PLACES = 10
+TILES = 12
+WINGS = {
+    "IMG": "data", "ANN": "data", "LBL": "data", "SPL": "data", "DST": "data", "NET": "network", "RUN": "training",
+    "EVL": "scores", "CFG": "recipe", "EXM": "exam",
+}  # fmt: skip
+"""Code prefix -> the section of the report it belongs to."""
+PARALLEL = ("images", "boxes")
+"""Evidence shown as pictures, not as text."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One root cause, ready to be set."""
+
+    position: int
+    """1 is the worst."""
+    cause: Cause
+    wing: str
+    summary: str
+    message: str
+    counted: str
+    places: list[tuple[str, str]]
+    """Place and message of the worst findings."""
+    more: int
+    evidence: list[tuple[str, str]]
+    gauges: list[Markup]
+    trace: str
+    tiles: list[Tile]
+    fix: tuple[str, str] | None
+    """Safety and title."""
+    consequences: list[tuple[str, str, str, int, list[tuple[str, str]]]]
+    """Rule, code, severity, count, worst places."""
+    sections: list[tuple[str, Markup]]
+    options: list[tuple[str, str]]
+
+    @property
+    def searched(self) -> str:
+        """The text that the page's filter looks through."""
+        followers = " ".join(f"{rule} {code}" for rule, code, *_ in self.consequences)
+        told = " ".join(place for place, _ in self.places)
+        return f"{self.cause.rule} {self.cause.code} {self.message} {followers} {told}".lower()[:1500]
+
+
+def make_cards(result: Result, causes: Sequence[Cause], thumbnails: Thumbnails) -> list[Card]:
+    """One card per cause; pictures are handed out in the same order."""
+    boxes = _boxes_by_image(result, causes)
+    return [_card(result, cause, position, thumbnails, boxes) for position, cause in enumerate(causes, 1)]
+
+
+def _card(
+    result: Result, cause: Cause, position: int, thumbnails: Thumbnails, boxes: Mapping[str, list[Overlay]]
+) -> Card:
+    worst = cause.worst
+    options = dict(result.verdict.options.get(cause.rule, {}))
+    evidence, gauges = _evidence(worst.evidence, options)
+    trace = worst.evidence.get("traceback", "")
+    several = plural(len(cause.findings), "finding") if len(cause.findings) > 1 else ""
+    return Card(
+        position=position,
+        cause=cause,
+        wing=WINGS.get(cause.code[:3], "exam"),
+        summary=rule_summary(cause.rule),
+        message=plain(worst.message, 600),
+        counted=" · ".join(part for part in (several, cause.extent) if part),
+        places=_places(cause.findings),
+        more=max(0, len(cause.findings) - PLACES),
+        evidence=evidence,
+        gauges=gauges,
+        trace="\n".join(plain(line, 200) for line in str(trace).splitlines()[:40]),
+        tiles=[thumbnails.tile(image, drawn, note=note, focus=focus) for image, drawn, note, focus in
+               _examples(cause, boxes)],
+        fix=(str(worst.fix.safety), plain(worst.fix.title)) if worst.fix else None,
+        consequences=[
+            (follow[0].rule, follow[0].code, str(follow[0].severity), len(follow), _places(follow)[:3])
+            for follow in cause.consequences
+        ],
+        sections=rule_sections(cause.rule),
+        options=[(name.replace("_", "-"), value_text(value)) for name, value in options.items()],
+    )  # fmt: skip
+
+
+def _places(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    return [(plain(f.place, 160) or "whole subject", plain(f.message, 400)) for f in findings[:PLACES]]
+
+
+def _evidence(evidence: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Markup]]:
+    """Evidence as rows; where a number has a limit, in the evidence or among the rule's options, it is drawn too."""
+    rows: list[tuple[str, str]] = []
+    gauges: list[Markup] = []
+    for key, value in list(evidence.items())[:24]:
+        if key in PARALLEL or key == "traceback":
+            continue
+        limit = _limit(key, evidence, options)
+        if limit is not None and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
+            bound, low = limit
+            name = key.replace("_", " ")
+            gauges.append(Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(
+                name, gauge(f"{name}: {number(value)}, limit {number(bound)}", float(value), bound, low=low)
+            ))  # fmt: skip
+        else:
+            rows.append((plain(key, 60).replace("_", " "), value_text(value)))
+    return rows, gauges
+
+
+def _limit(key: str, evidence: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[float, bool] | None:
+    """The limit of an evidence's number and whether it is a minimum."""
+    for source in (evidence, options):
+        for prefix, low in (("min_", True), ("max_", False)):
+            bound = source.get(prefix + key)
+            if isinstance(bound, int | float) and not isinstance(bound, bool) and abs(bound) < 1e12:
+                return float(bound), low
+    bound = evidence.get("limit")
+    value = evidence.get(key)
+    if key == "value" and isinstance(bound, int | float) and isinstance(value, int | float):
+        return float(bound), value < bound
+    return None
+
+
+def _examples(
+    cause: Cause, boxes: Mapping[str, list[Overlay]]
+) -> list[tuple[str, list[Overlay], str, Box | None]]:  # fmt: skip
+    """Up to 12 pictures: those the findings point at, then those the evidence names; one per image."""
+    marked: dict[str, list[Overlay]] = {}
+    for finding in cause.findings:
+        if finding.place.image is not None and (finding.place.image in marked or len(marked) < TILES):
+            found = marked.setdefault(finding.place.image, [])
+            if finding.place.box is not None:
+                found.append(Overlay(finding.place.box, "bad", plain(finding.message, 200)))
+    for finding in cause.findings[:PLACES]:
+        named = finding.evidence.get("images")
+        places = finding.evidence.get("boxes")
+        if not isinstance(named, list | tuple):
+            continue
+        aligned = places if isinstance(places, list | tuple) and len(places) == len(named) else [None] * len(named)
+        for image, corners in zip(named, aligned, strict=True):
+            if not isinstance(image, str) or (image not in marked and len(marked) >= TILES):
+                continue
+            found = marked.setdefault(image, [])
+            box = _as_box(corners)
+            if box is not None:
+                found.append(Overlay(box, "bad"))
+    out: list[tuple[str, list[Overlay], str, Box | None]] = []
+    for image, found in marked.items():
+        offending = {o.box for o in found}
+        context = [o for o in boxes.get(image, ()) if o.box not in offending]
+        focus = found[0].box if len(offending) == 1 else None
+        out.append((image, context + found, plural(len(found), "place") if len(found) > 1 else "", focus))
+    return out
+
+
+def _as_box(value: object) -> Box | None:
+    if not isinstance(value, list | tuple) or len(value) != 4 or not all(isinstance(v, int | float) for v in value):
+        return None
+    x1, y1, x2, y2 = map(float, value)
+    return x1, y1, x2, y2
+
+
+def _boxes_by_image(result: Result, causes: Sequence[Cause]) -> dict[str, list[Overlay]]:
+    """The labelled boxes of every image that a card may show."""
+    if result.data is None or result.data.task != "detection":
+        return {}
+    wanted = {image for cause in causes for image, *_ in _examples(cause, {})}
+    return boxes_of(result, wanted)
+
+
+def boxes_of(result: Result, images: set[str]) -> dict[str, list[Overlay]]:
+    """Image -> its labelled boxes, coloured by class."""
+    if result.data is None or not images:
+        return {}
+    order = {name: i for i, name in enumerate(result.data.classes["class_name"].drop_nulls())}
+    found: dict[str, list[Overlay]] = {}
+    rows = result.data.boxes.filter(pl.col("image").is_in(list(images))).select(
+        "image", "class_name", "x1", "y1", "x2", "y2"
+    )
+    for image, name, *corners in rows.iter_rows():
+        if all(c is not None for c in corners):
+            kind = class_kind(order.get(name, 0))
+            found.setdefault(image, []).append(Overlay((*corners,), kind, plain(name, 80) if name else ""))
+    return found

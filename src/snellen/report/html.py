@@ -1,0 +1,149 @@
+"""The result as one HTML page that needs nothing else: no network, no server, no script to be read."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from snellen.findings.severity import Severity
+from snellen.report.architecture import architecture
+from snellen.report.cards import make_cards
+from snellen.report.causes import root_causes, sentence
+from snellen.report.eye_chart import eye_chart
+from snellen.report.performance import performance
+from snellen.report.plain import number, plain, plural, share, value_text
+from snellen.report.portrait import portrait
+from snellen.report.thumbnails import Thumbnails
+from snellen.report.totals import data_totals, network_totals, run_totals, score_rows
+from snellen.report.training import training
+from snellen.result import Result
+
+BUDGET = 2_000_000
+"""Bytes of the whole page, at most."""
+PICTURES = 1_300_000
+"""Bytes of pictures, at most: half for findings, the rest for the gallery and the samples."""
+LEDGER_ROWS = 50
+
+
+class ReportTooLargeError(ValueError):
+    """Even without pictures the page exceeds the budget."""
+
+
+def render_html(result: Result, *, image_root: Path | None) -> str:
+    """One self-contained page of at most 2 MB. Pictures are read from `image_root`, None: the page has none.
+
+    Pictures that do not fit are left out, and the page says so; it reads without JavaScript, in the dark, on paper
+    and on a phone. Raises ReportTooLargeError when text alone is over the budget.
+    """
+    allowance = PICTURES
+    while True:
+        page = _page(result, image_root if allowance else None, allowance)
+        over = len(page.encode()) - BUDGET
+        if over <= 0:
+            return page
+        if not allowance:
+            raise ReportTooLargeError(f"the report has {over + BUDGET:,} bytes without any picture, limit {BUDGET:,}")
+        allowance = max(0, allowance - over - 20_000)
+
+
+def render_fragment(result: Result) -> str:
+    """A short form for notebooks: verdict, root causes and totals; no picture, no script, its own styles only."""
+    return _environment().get_template("fragment.html").render(**_common(result), tables=_totals(result))
+
+
+def _page(result: Result, root: Path | None, allowance: int) -> str:
+    for_findings, for_scores, for_samples = (
+        Thumbnails(root, int(allowance * part)) for part in (0.55, 0.3, 0.15)
+    )  # fmt: skip
+    common = _common(result)
+    script = _asset("report.js")
+    context = {
+        **common,
+        "cards": make_cards(result, common["causes"], for_findings),
+        "data": portrait(result, result.data, for_samples) if result.data else None,
+        "network": architecture(result.network, result.data) if result.network else None,
+        "run": training(result.run) if result.run else None,
+        "scores": performance(result.scores, for_scores) if result.scores else None,
+        "ledger": _ledger(result),
+        "pictures_dropped": for_findings.dropped + for_scores.dropped + for_samples.dropped,
+        "style": Markup(_asset("report.css")),
+        "script": Markup(script),
+        "script_hash": _hash(script),
+        "style_hash": _hash(_asset("report.css")),
+    }
+    return _environment().get_template("page.html").render(**context)
+
+
+def _common(result: Result) -> dict[str, Any]:
+    verdict = result.verdict
+    causes = root_causes(verdict)
+    worst = max((c.severity for c in causes), default=None)
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in sorted(verdict.skipped.items()):
+        by_reason.setdefault(reason, []).append(name)
+    return {
+        "subject": plain(result.subject),
+        "sentence": sentence(verdict),
+        "state": str(worst) if worst is not None else ("healthy" if verdict.ran else "idle"),
+        "counts": [(str(s), sum(c.severity == s for c in causes)) for s in sorted(Severity, reverse=True)],
+        "causes": causes,
+        "verdict": verdict,
+        "skipped": [(plain(reason), names) for reason, names in by_reason.items()],
+        "recipe": [(plain(k, 60), value_text(v)) for k, v in list(result.recipe.items())[:120]],
+        "environment": [(plain(k, 60), plain(v, 120)) for k, v in list(result.environment.items())[:60]],
+        "seconds": [(plain(k, 60), f"{v:.1f} s") for k, v in list(result.seconds.items())[:40]],
+        "eye_chart": eye_chart(),
+    }
+
+
+def _totals(result: Result) -> list[tuple[str, list[tuple[str, str]]]]:
+    tables = []
+    if result.data is not None:
+        tables.append(("dataset", data_totals(result.data)))
+    if result.network is not None:
+        tables.append(("network", network_totals(result.network)))
+    if result.run is not None:
+        tables.append(("training", run_totals(result.run)))
+    if result.scores is not None:
+        tables.append(("scores", [(row.metric, number(row.value)) for row in score_rows(result.scores)]))
+    return tables
+
+
+def _ledger(result: Result) -> Mapping[str, Any] | None:
+    if result.data is None or not len(result.data.ledger):
+        return None
+    ledger = result.data.ledger
+    reasons = ledger["reason"].value_counts(sort=True).head(20).rows()
+    rows = [
+        (plain(r["record"], 40), plain(r["file"] or r["image"] or "", 120) + (f":{r['row']}" if r["row"] else ""),
+         plain(r["reason"], 160))
+        for r in ledger.head(LEDGER_ROWS).to_dicts()
+    ]  # fmt: skip
+    reasons_told = [(plain(reason, 160), f"{count:,}") for reason, count in reasons]
+    return {"count": len(ledger), "reasons": reasons_told, "rows": rows, "more": len(ledger) - len(rows)}
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("snellen.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"plain": plain, "number": number, "share": share}
+    environment.globals["plural"] = plural
+    return environment

@@ -1,0 +1,124 @@
+"""Charts of judgement: a confusion matrix, a value against its limit, scores with intervals, levels against objects."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import ArrayLike
+
+from snellen.report.charts import WIDTH, Floats, finite
+from snellen.report.plain import number, plain, share
+from snellen.report.svg import Scale, drawing, element, rect, text, ticks
+
+
+def confusion(label: str, names: Sequence[str], counts: Floats) -> Markup:
+    """Rows are the truth, columns the prediction, shade is the share of the row; the diagonal is right."""
+    n = len(names)
+    cell = 34.0 if n <= 12 else 22.0
+    left, top = 118.0, 92.0
+    size = left + n * cell + 6
+    parts = [text(left - 6, top - 8, "truth ↓  predicted →", "end", "label")]
+    totals = counts.sum(1)
+    for k, name in enumerate(names):
+        x = left + (k + 0.5) * cell
+        turned = element(
+            "g",
+            [text(0, 0, name, class_="name", cut=13)],
+            transform=f"translate({x + 3:.1f} {top - 8:.1f}) rotate(-50)",
+        )
+        parts += [turned, text(left - 7, top + (k + 0.5) * cell + 4, name, "end", "name", cut=17)]
+    for r in range(n):
+        for c in range(n):
+            part = float(counts[r, c] / totals[r]) if totals[r] else 0.0
+            x, y = left + c * cell, top + r * cell
+            parts.append(rect(x, y, cell - 1, cell - 1, class_="empty"))
+            if counts[r, c]:
+                tip = f"{names[r]} → {names[c]}: {int(counts[r, c]):,} ({share(part)})"
+                kind = "right" if r == c else "wrong"
+                parts.append(rect(x, y, cell - 1, cell - 1, tip, class_=kind, fill_opacity=0.1 + 0.9 * part))
+                if n <= 12:
+                    strong = "cell strong" if part > 0.55 else "cell"
+                    count = f"{int(counts[r, c])}" if counts[r, c] < 10000 else f"{counts[r, c] / 1000:.0f}k"
+                    parts.append(text(x + cell / 2 - 0.5, y + cell / 2 + 3.5, count, "middle", strong))
+    return drawing(size, top + n * cell + 6, parts, label, "chart fixed")
+
+
+def gauge(label: str, value: float, limit: float, *, low: bool, span: tuple[float, float] | None = None) -> Markup:
+    """A measured value as a bar and the limit as a mark. `low`: the limit is a minimum, the side below it is bad."""
+    begin, end = span or (min(0.0, value, limit), max(value, limit) * 1.15 or 1.0)
+    scale = Scale(begin, end if end > begin else begin + 1, 4.0, 236.0)
+    edge = scale(limit)
+    bad = (scale.start, edge) if low else (edge, scale.end)
+    parts = [
+        rect(scale.start, 10, scale.end - scale.start, 8, class_="track"),
+        rect(bad[0], 10, bad[1] - bad[0], 8, class_="zone"),
+        rect(scale(min(max(0.0, begin), end)), 11.5, scale(value) - scale(min(max(0.0, begin), end)), 5, class_="s0"),
+        element("line", x1=edge, x2=edge, y1=6, y2=22, class_="limit"),
+        text(min(max(scale(value), 14.0), 226.0), 7, number(value), "middle", "tick"),
+        text(min(max(edge, 24.0), 216.0), 31, f"limit {number(limit)}", "middle", "limit-text"),
+    ]
+    return drawing(240, 34, parts, label)
+
+
+def intervals(
+    label: str, rows: Sequence[tuple[str, float, float | None, float | None]], width: float = WIDTH
+) -> Markup:
+    """Points with 95 % intervals on 0..1."""
+    scale = Scale(0, 1, 128.0, width - 58)
+    bottom = len(rows) * 22.0 + 4
+    parts = []
+    for tick in ticks(0, 1, 4):
+        parts.append(element("line", x1=scale(tick), x2=scale(tick), y1=2, y2=bottom, class_="grid"))
+        parts.append(text(scale(tick), bottom + 13, number(tick), "middle", "tick"))
+    for k, (name, value, low, high) in enumerate(rows):
+        y = 14 + 22.0 * k
+        parts.append(text(120, y + 4, name, "end", "name", cut=18))
+        if low is not None and high is not None:
+            parts.append(
+                rect(scale(low), y - 2.5, scale(high) - scale(low), 5, f"{number(low)} – {number(high)}", class_="span")
+            )
+        parts.append(element("circle", cx=scale(value), cy=y, r=4.2, class_="s0"))
+        parts.append(text(width - 50, y + 4, f"{value:.3f}", class_="value"))
+    return drawing(width, bottom + 18, parts, label)
+
+
+def levels(label: str, rows: Sequence[tuple[str, float, float]], sizes: ArrayLike, width: float = 420.0) -> Markup:
+    """What each level of a detector can see, against what there is: object sizes above, stride..receptive field below.
+
+    `rows`: name, stride, receptive field, in input pixels; `sizes`: sides of the objects at the network's input.
+    """
+    values = finite(sizes)
+    values = values[values > 0]
+    ends = [v for _, stride, field in rows for v in (stride, field) if math.isfinite(v) and v > 0]
+    both = np.concatenate([values, np.asarray(ends, np.float64)])
+    if not len(both):
+        return Markup("")
+    low, high = float(both.min()) / 1.2, float(both.max()) * 1.2
+    scale = Scale(low, high, 10.0, width - 10, True)
+    parts: list[Markup] = []
+    floor = 84.0
+    if len(values):
+        edges = np.geomspace(low, high, 49)
+        counts = np.histogram(values, edges)[0]
+        for k, count in enumerate(counts):
+            if count:
+                x, tall = scale(float(edges[k])), 66 * float(count) / float(counts.max())
+                parts.append(
+                    rect(x, floor - tall, scale(float(edges[k + 1])) - x - 0.5, tall, f"{count:,} objects", class_="s0")
+                )
+        parts.append(text(10, 11, "objects, by the square root of their area at the network's input", class_="label"))
+    parts.append(element("line", x1=10, x2=width - 10, y1=floor, y2=floor, class_="axis"))
+    powers = [2.0**k for k in range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)]
+    parts += [text(scale(value), floor + 14, number(value), "middle", "tick") for value in powers]
+    y = floor + 26
+    for name, stride, field in rows:
+        end = field if math.isfinite(field) else high
+        left, right = scale(max(stride, low)), scale(max(end, low))
+        tip = f"stride {number(stride)} px, receptive field {number(field)} px"
+        parts.append(rect(left, y, max(right - left, 2), 11, tip, class_="s1", rx=2))
+        parts.append(text(left - 5, y + 9, plain(name, 24), "end", "tick") if left > 70 else
+                     text(min(right + 5, width - 60), y + 9, plain(name, 24), class_="tick"))  # fmt: skip
+        y += 18
+    parts.append(text(10, y + 10, "each level: from its stride to its receptive field, pixels", class_="label"))
+    return drawing(width, y + 16, parts, label)

@@ -1,0 +1,196 @@
+"""Small pictures of the dataset with boxes over them, inside a budget of bytes.
+
+The report is hostile ground: a path may lead out of the dataset, a file may be a pipe, a bomb or no image. Whatever
+cannot be shown becomes a tile that says why.
+"""
+
+import base64
+import io
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+from PIL import Image, ImageOps, features
+
+from snellen.report.plain import plain
+from snellen.report.svg import SERIES, element, rect, tooltip
+
+SIDE = 176
+"""Longer side of a thumbnail, pixels."""
+MAX_PIXELS = 100_000_000
+SMALL = 0.11
+"""A box shorter than this share of the picture's longer side is shown enlarged, with its surroundings."""
+MOST_BOXES = 60
+"""Boxes drawn over one picture."""
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, ZeroDivisionError,
+    struct.error, zlib.error, MemoryError, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow's decoders raise on damaged files."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A box to draw: xyxy pixels of the decoded image."""
+
+    box: Box
+    kind: str
+    """CSS class: `bad` (the offending one), `truth`, `guess`, or a class colour `b0` ... `b7`."""
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture in the page, or the reason why there is none."""
+
+    caption: str
+    picture: Markup | None
+    why: str = ""
+    note: str = ""
+    """A second line: scores, "enlarged"."""
+
+
+@dataclass
+class Thumbnails:
+    """Reads pictures below `root` until `budget` bytes of page are spent; counts those it had to leave out."""
+
+    root: Path | None
+    budget: int
+    dropped: int = 0
+    spent: int = 0
+
+    def tile(self, image: str, overlays: Sequence[Overlay] = (), *, note: str = "", focus: Box | None = None) -> Tile:
+        """The picture at `image` (relative to the root), enlarged around `focus` when that is small."""
+        caption = plain(image, 200)
+        if self.root is None:
+            return Tile(caption, None, "the dataset was not at hand", note)
+        if self.spent >= self.budget:
+            self.dropped += 1
+            return Tile(caption, None, "left out: the page is full", note)
+        try:
+            path = inside(self.root, image)
+            with warnings.catch_warnings():
+                # Pillow warns of much that it then reads; the size is limited below.
+                warnings.simplefilter("ignore")
+                data, frame = _encode(path, focus)
+        except UNREADABLE as error:
+            return Tile(
+                caption, None, plain(str(error) or type(error).__name__, 120).replace(str(self.root), "…"), note
+            )
+        if self.spent + len(data) > self.budget:
+            self.dropped += 1
+            return Tile(caption, None, "left out: the page is full", note)
+        self.spent += len(data)
+        enlarged = "enlarged" if frame.cropped else ""
+        note = " · ".join(part for part in (note, enlarged) if part)
+        return Tile(caption, _picture(data, frame, overlays, caption), note=note)
+
+
+def inside(root: Path, image: str) -> Path:
+    """The file at `image` below `root`, links followed. Raises ValueError when it lies outside or is no plain file."""
+    base = root.resolve()
+    path = (base / image).resolve()
+    if not path.is_relative_to(base):
+        raise ValueError("outside the dataset's folder: not opened")
+    if not path.exists():
+        raise ValueError("no such file")
+    if not path.is_file():
+        raise ValueError("not a file")
+    return path
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Which part of the decoded image a thumbnail shows, in its pixels, and how large it is."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    cropped: bool
+
+
+def _encode(path: Path, focus: Box | None) -> tuple[str, _Frame]:
+    with Image.open(path) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels: not decoded")
+        turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+        if turned:
+            width, height = height, width
+        frame = _window(width, height, focus)
+        wanted = SIDE * 2 / max(frame.width, frame.height)
+        if wanted < 1:
+            # A JPEG decoded at an eighth of its size costs a fraction of the time.
+            image.draft("RGB", (max(1, int(image.size[0] * wanted)), max(1, int(image.size[1] * wanted))))
+        whole = _eight_bit(ImageOps.exif_transpose(image))
+    sx, sy = whole.size[0] / width, whole.size[1] / height
+    corners = (frame.x * sx, frame.y * sy, (frame.x + frame.width) * sx, (frame.y + frame.height) * sy)
+    factor = SIDE / max(frame.width, frame.height)
+    size = (max(1, round(frame.width * factor)), max(1, round(frame.height * factor)))
+    if not frame.cropped and max(width, height) < SIDE // 2:
+        size = (width * max(1, SIDE // max(width, height)), height * max(1, SIDE // max(width, height)))
+        small = whole.resize(size, Image.Resampling.NEAREST)
+    else:
+        small = whole.resize(size, Image.Resampling.BILINEAR, box=corners, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    kind = "webp" if features.check("webp") else "jpeg"
+    small.save(buffer, kind, quality=60 if kind == "webp" else 70)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", frame
+
+
+def _window(width: int, height: int, focus: Box | None) -> _Frame:
+    whole = _Frame(0, 0, width, height, False)
+    if focus is None or not all(map(math.isfinite, focus)):
+        return whole
+    x1, y1, x2, y2 = focus
+    side = max(abs(x2 - x1), abs(y2 - y1))
+    long = max(width, height)
+    if side >= SMALL * long or long <= SIDE:
+        return whole
+    window = min(max(5 * side, 64.0, 0.15 * long), width, height)
+    x = min(max((x1 + x2) / 2 - window / 2, 0), width - window)
+    y = min(max((y1 + y2) / 2 - window / 2, 0), height - window)
+    return _Frame(x, y, window, window, True)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """RGB; deep greys are stretched to their own range, transparency is laid on white."""
+    if image.mode.startswith(("I", "F")):
+        deep = image.convert("F")
+        low, high = deep.getextrema()
+        low, high = float(low), float(high)  # type: ignore[arg-type]
+        span = high - low if math.isfinite(high - low) and high > low else 1.0
+        return deep.point(lambda v: v * (255 / span) - low * (255 / span)).convert("L").convert("RGB")
+    if image.mode in {"RGBA", "LA", "PA"} or (image.mode == "P" and "transparency" in image.info):
+        solid = image.convert("RGBA")
+        paper = Image.new("RGBA", solid.size, "white")
+        return Image.alpha_composite(paper, solid).convert("RGB")
+    return image.convert("RGB")
+
+
+def _picture(data: str, frame: _Frame, overlays: Sequence[Overlay], caption: str) -> Markup:
+    w, h = frame.width, frame.height
+    parts = [element("image", href=data, width=float(w), height=float(h), preserveAspectRatio="none")]
+    for overlay in [o for o in overlays if all(map(math.isfinite, o.box))][:MOST_BOXES]:
+        # Far corners are cut to three frames away: a drawing with coordinates of 1e30 is not drawn at all.
+        x1, x2 = (min(max(v - frame.x, -3 * w), 4 * w) for v in sorted((overlay.box[0], overlay.box[2])))
+        y1, y2 = (min(max(v - frame.y, -3 * h), 4 * h) for v in sorted((overlay.box[1], overlay.box[3])))
+        parts.append(rect(x1, y1, x2 - x1, y2 - y1, overlay.tip or None, class_=f"box {overlay.kind}"))
+    factor = SIDE / max(w, h)
+    return element(
+        "svg", [tooltip(caption), *parts], viewBox=f"0 0 {w:g} {h:g}", width=float(w * factor), height=float(h * factor),
+        class_="photo", role="img", aria_label=caption,
+    )  # fmt: skip
+
+
+def class_kind(position: int) -> str:
+    """CSS class of the boxes of the class at `position`."""
+    return f"b{position % SERIES}"
