@@ -122,7 +122,7 @@ def test_receptive_field_of_the_textbook_chain() -> None:
 
 
 def _reach(model: nn.Module, side: int) -> int:
-    """Rows of the input that the gradient of one output row reaches, the most over the phases; weights made positive."""
+    """Rows of the input that the gradient of one output row reaches, the most over the phases."""
     model = model.double().eval()
     for parameter in model.parameters():
         parameter.data = parameter.data.abs() + 0.01

@@ -94,8 +94,10 @@ def _train(model: torch.nn.Module, batch: int) -> Iterator[dict[str, Any]]:
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9))
         optimizer.step()
         yield {
-            "step": step, "epoch": 0, "loss": float(loss.detach()), "lr": 0.01, "grad_norm": norm, "batch_size": batch,
-            "training_mode": True, "grads_before_backward": False, "seconds": 0.1, "data_seconds": 0.0, "skipped": False,
+            "step": step, "epoch": 0,
+            "loss": float(loss.detach()), "lr": 0.01, "grad_norm": norm, "batch_size": batch,
+            "training_mode": True, "grads_before_backward": False, "seconds": 0.1, "data_seconds": 0.0,
+            "skipped": False,
         }  # fmt: skip
 
 

@@ -249,8 +249,8 @@ RULES: Mapping[str, Rule] = {
         _same,
         "clone contiguous detach alias _to_copy native_batch_norm _native_batch_norm_legit cudnn_batch_norm"
         " _native_batch_norm_legit_no_training _batch_norm_no_update _batch_norm_with_update native_layer_norm"
-        " native_group_norm _fused_rms_norm native_dropout _prelu_kernel channel_shuffle native_channel_shuffle lift_fresh"
-        " masked_fill",
+        " native_group_norm _fused_rms_norm native_dropout _prelu_kernel"
+        " channel_shuffle native_channel_shuffle lift_fresh masked_fill",
     ),
     **_named(_index, "index"),
     **_named(_index_select, "index_select"),

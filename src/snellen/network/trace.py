@@ -65,6 +65,7 @@ class Tracer(TorchDispatchMode):
         self._canvases: dict[int, Field] = {}
         self._producers: dict[Key, Record] = {}
         self._passers: dict[Key, Record] = {}
+        self._started = 0
         for name, module in shadow.named_modules():
             if is_unit(module):
                 record = Record(name, type(module).__name__, module)
@@ -102,7 +103,8 @@ class Tracer(TorchDispatchMode):
 
     def _begin(self, record: Record, tensors: Sequence[Tensor]) -> None:
         if record.order is None:
-            record.order = sum(r.order is not None for r in self.trace.records.values())
+            record.order = self._started
+            self._started += 1
             record.input_shape = list(tensors[0].shape) if tensors else None
         record.calls += 1
 
