@@ -247,13 +247,6 @@ class Samples(Dataset[Sample]):
             return sample
         return augmented(sample, self.recipe, np.random.default_rng((self.recipe.seed, self.epoch, index, 1)))
 
-    def object_sizes(self, images: int = 1000) -> NDArray[np.float64]:
-        """Width and height (M, 2), input pixels, of the objects of the first `images` images."""
-        count = min(images, len(self.examples))
-        boxes = [(self._cache[i] if self._cache is not None else self._load(i))[1] for i in range(count)]
-        sides = torch.cat([b[:, 2:] - b[:, :2] for b in boxes]) if boxes else torch.zeros(0, 2)
-        return sides.double().numpy()
-
     def _load(self, index: int) -> Sample:
         example = self.examples[index]
         path = self.root / example.image

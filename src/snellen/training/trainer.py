@@ -23,12 +23,11 @@ from torch.utils.data import DataLoader
 from snellen.data.facts import DataFacts
 from snellen.facts import table
 from snellen.models import create
-from snellen.models.detection.parts.anchors import fit_sides
-from snellen.models.detection.ssdlite import STRIDES
 from snellen.progress import Progress, silent
 from snellen.training import checkpoint
 from snellen.training.distributed import gather_objects, sum_over_ranks, synchronise_batchnorm
 from snellen.training.ema import AveragedWeights
+from snellen.training.prepare import build_model
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import (
     RunError,
@@ -148,7 +147,7 @@ class _Run:
 
         torch.manual_seed(recipe.seed)
         np.random.seed(recipe.seed)
-        self.model, self.anchors = self._build(model)
+        self.model, self.anchors = self._build(data, model)
         if self.world > 1:
             synchronise_batchnorm(self.model)
         # Along channels-last memory a CNN trains a third faster, on CPU and GPU alike.
@@ -357,21 +356,18 @@ class _Run:
         x = (images.to(self.device).float() - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _build(self, model: nn.Module | None) -> tuple[nn.Module, Any]:
+    def _build(self, data: DataFacts, model: nn.Module | None) -> tuple[nn.Module, Any]:
         if model is not None:
             return model, getattr(model, "anchor_sides", None)
-        anchors = None
-        if self.resumed:
-            anchors = read_model(self.folder)[2]
-        elif self.recipe.task == "detection":
-            sizes = self.train_set.object_sizes()
-            anchors = fit_sides(sizes, STRIDES) if len(sizes) else None
+        if not self.resumed:
+            built = build_model(data, self.recipe, self.split)
+            return built, getattr(built, "anchor_sides", None)
+        anchors = read_model(self.folder)[2]
         built = create(
             self.recipe.model,
             task=self.recipe.task,
             num_classes=len(self.split.class_names),
             image_size=self.recipe.image_size,
-            pretrained=self.recipe.pretrained,
             anchors=anchors,
         )
         return built, anchors
