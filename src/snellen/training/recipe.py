@@ -134,7 +134,7 @@ def _toml(value: object) -> str:
 
 
 SMALLEST_OBJECT = 16.0
-"""Pixels that the small objects (10th percentile of sqrt(area)) shall span at the input size: two cells of stride 8."""
+"""Pixels that the small objects (5th percentile of sqrt(area)) shall span at the input size: two cells of stride 8."""
 LARGEST_INPUT = 320
 """Pixels; beyond it a processor needs minutes per epoch. Name `image_size` to go higher."""
 PIXEL_BUDGET = {"classification": 12e6, "detection": 110e6}
@@ -189,7 +189,7 @@ def _input_size(data: DataFacts) -> int:
     usable = data.boxes.filter("usable")
     if len(usable):
         areas = ((usable["x2"] - usable["x1"]) * (usable["y2"] - usable["y1"])).to_numpy()
-        small = float(np.sqrt(np.quantile(areas, 0.1)))
+        small = float(np.sqrt(np.quantile(areas, 0.05)))
         wanted = native * SMALLEST_OBJECT / max(small, 1.0)
     # A photograph shrunk below 160 px shows little of anything.
     floor = min(native, 160.0)
