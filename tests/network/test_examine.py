@@ -171,6 +171,29 @@ def test_attention_and_global_pooling_see_everything() -> None:
     assert receptive_field(examine(load_model("resnet18"), (1, 3, 64, 64)), "fc") == (float("inf"), float("inf"))
 
 
+def test_window_attention_sees_its_window() -> None:
+    # Swin: windows of 7 x 7 patches of 4 px; the second block's are shifted by 3 patches and straddle two.
+    swin = examine(load_model("swin_tiny_patch4_window7_224"), (1, 3, 224, 224))
+    assert receptive_field(swin, "layers.0.blocks.0.norm2") == (28, 28)
+    assert receptive_field(swin, "layers.0.blocks.1.norm2") == (56, 56)
+    assert receptive_field(swin, "norm") == (float("inf"), float("inf"))
+
+
+def test_space_to_depth_is_exact_behind_the_next_convolution() -> None:
+    class Focus(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(48, 1, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            n, c, h, w = x.shape
+            x = x.view(n, c, h // 4, 4, w // 4, 4).permute(0, 3, 5, 1, 2, 4).reshape(n, 16 * c, h // 4, w // 4)
+            out: Tensor = self.conv(x)
+            return out
+
+    assert receptive_field(examine(Focus(), (1, 3, 64, 64)), "conv") == (12, 12)
+
+
 def _state(model: nn.Module) -> Any:
     return (
         {k: v.clone() for k, v in model.state_dict().items()},

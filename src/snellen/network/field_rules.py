@@ -24,7 +24,7 @@ def _windowed(field: Field, out: Tensor, first: int, change: Callable[[Axis, int
     if any(field.spatial(d) for d in range(1, first)):
         return LOST
     for place, label in enumerate(field.dims[first:]):
-        letters = [kind for kind, n in label if kind != "o"]
+        letters = [kind for kind, n in label if kind in "hwp"]
         if letters and letters not in (["h"], ["w"]):
             return LOST
         if letters:
@@ -89,7 +89,7 @@ def _pad(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Fie
         dim, left = rank - 1 - back, pads[2 * back]
         if pads[2 * back] == pads[2 * back + 1] == 0:
             continue
-        letters = [kind for kind, n in field.dims[dim] if n > 1 and kind != "o"]
+        letters = [kind for kind, n in field.dims[dim] if n > 1 and kind in "hwp"]
         if letters in (["h"], ["w"]):
             letter = letters[0]
             axis = field.of(letter).gather(1, 1, lambda o, left=left: (o - left,))  # type: ignore[misc]
@@ -111,7 +111,7 @@ def _slice(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: F
     if size == new:
         return field
     start = start + size if start < 0 else start
-    letters = [kind for kind, n in field.dims[dim] if n > 1 and kind != "o"]
+    letters = [kind for kind, n in field.dims[dim] if n > 1 and kind in "hwp"]
     label: tuple[Atom, ...] = (("o", new),)
     if letters in (["h"], ["w"]):
         field = moved(field, letters[0], field.of(letters[0]).gather(1, step, lambda o: (o * step + start,)))
@@ -154,8 +154,16 @@ def _transpose(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, fiel
 
 
 def _view(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
-    dims = regroup(field.dims, [int(n) for n in out.shape])
-    return LOST if dims is None else replace(field, dims=dims)
+    return regroup(field, [int(n) for n in out.shape]) or LOST
+
+
+def _roll(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+    # What wraps around the border is on the far side; in the interior it is a shift.
+    for shift, dim in zip(args[1], args[2] if len(args) > 2 else (), strict=False):
+        for kind, n in field.dims[int(dim)]:
+            if n > 1 and kind in "hw":
+                field = moved(field, kind, field.of(kind).gather(1, 1, lambda o, shift=shift: (o - shift,)))  # type: ignore[misc]
+    return field
 
 
 def _expand(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -241,6 +249,7 @@ RULES: Mapping[str, Rule] = {
     **_named(_view, "view _unsafe_view reshape _reshape_alias squeeze flatten"),
     **_named(_unsqueeze, "unsqueeze"),
     **_named(_expand, "expand"),
+    **_named(_roll, "roll"),
     **_named(_reduce, "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm logsumexp norm"),
     **_named(_along, "_softmax _log_softmax _safe_softmax cumsum topk sort"),
     **_named(_shuffle, "pixel_shuffle"),
@@ -266,10 +275,10 @@ PRODUCTS: Mapping[str, int] = {
 def product_field(a: Field | None, b: Field | None, out: Tensor) -> Field | None:
     """The field of a matrix product; an operand without a field is a weight.
 
-    Two operands that both depend on the image are attention: every place sees every other.
+    Two operands that both depend on the image are attention; see `attended_field`.
     """
     if a is not None and b is not None:
-        return LOST if "lost" in (a.reach, b.reach) else GLOBAL
+        return attended_field([a, b], out)
     field = a if a is not None else b
     if field is None or field.reach != "local":
         return field
@@ -282,6 +291,23 @@ def product_field(a: Field | None, b: Field | None, out: Tensor) -> Field | None
     else:
         dims[-2] = (("o", int(out.shape[-2])),)
     return replace(field, dims=tuple(dims[: out.dim()])) if len(dims) == out.dim() else LOST
+
+
+def attended_field(fields: Sequence[Field], out: Tensor) -> Field:
+    """The field where operands that all depend on the image are multiplied, as in attention.
+
+    Mixing along an image axis, every place sees every other. With the axes in the batch dimensions alone the mixing
+    stays within a window, and the window's field is what all its positions see.
+    """
+    if any(f.reach == "lost" for f in fields):
+        return LOST
+    if any(f.reach == "global" or f.spatial(len(f.dims) - 1) or f.spatial(len(f.dims) - 2) for f in fields):
+        return GLOBAL
+    first = fields[0]
+    if len(first.dims) != out.dim():
+        return LOST
+    merged = merge([replace(f, dims=first.dims) for f in fields], [prod(n for _, n in label) for label in first.dims])
+    return replace(merged, dims=(*first.dims[:-1], (("o", int(out.shape[-1])),)))
 
 
 def joined_field(fields: Sequence[Field], operands: Sequence[Tensor], out: Tensor, dim: int) -> Field:

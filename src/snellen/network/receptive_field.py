@@ -15,8 +15,9 @@ from typing import Literal
 MAX_PHASES = 256
 """Above this many phases (resizing by an odd ratio) the intervals are replaced by one that contains them all."""
 
-Atom = tuple[Literal["h", "w", "p", "o"], int]
-"""A factor of a tensor dimension (image rows, columns, tokens whose place was lost, anything else) and its size."""
+Atom = tuple[Literal["h", "w", "i", "j", "p", "o"], int]
+"""A factor of a tensor dimension and its size: image rows `h`, columns `w`, rows and columns within a window `i` `j`,
+tokens whose place was lost `p`, anything else `o`."""
 
 Dims = tuple[tuple[Atom, ...], ...]
 """Per tensor dimension the factors it is made of, outermost first; factors of size 1 may be left out."""
@@ -160,7 +161,7 @@ class Field:
 
     def spatial(self, dim: int) -> bool:
         """Whether dimension `dim` runs over more than one place of the image."""
-        return any(kind != "o" and size > 1 for kind, size in self.dims[dim])
+        return any(kind in "hwp" and size > 1 for kind, size in self.dims[dim])
 
 
 GLOBAL = Field((), reach="global")
@@ -178,9 +179,14 @@ def image_field(shape: Sequence[int], axes: int = 2) -> Field:
     return Field(tuple(dims))
 
 
-def regroup(dims: Dims, shape: Sequence[int]) -> Dims | None:
-    """The factors of the same elements under a new shape; None when an image axis is torn (window partition)."""
-    atoms = [atom for label in dims for atom in label if atom[1] != 1]
+def regroup(field: Field, shape: Sequence[int]) -> Field | None:
+    """`field` for the same elements under a new shape; None when the places are torn apart.
+
+    Cutting an axis into windows makes each window one position that sees all of it: exact once the window is mixed
+    (attention within windows, a convolution behind space-to-depth), an upper bound before. Joining the windows again
+    gives every position of a window what the window sees.
+    """
+    atoms = [atom for label in field.dims for atom in label if atom[1] != 1]
     atoms.reverse()
     out: list[tuple[Atom, ...]] = []
     for size in shape:
@@ -190,16 +196,33 @@ def regroup(dims: Dims, shape: Sequence[int]) -> Dims | None:
                 return None
             kind, n = atoms.pop()
             if size % n == 0:
-                label.append((kind, n))
-                size //= n
-            elif n % size == 0 and kind in "op":
-                label.append((kind, size))
-                atoms.append((kind, n // size))
-                size = 1
+                take = n
+            elif n % size == 0:
+                take, inner = size, n // size
+                rest: Literal["h", "w", "i", "j", "p", "o"] = kind
+                if kind in "hw":
+                    field = moved(field, kind, field.of(kind).gather(1, inner, _block(inner)))
+                    rest = "i" if kind == "h" else "j"
+                atoms.append((rest, inner))
             else:
                 return None
+            size //= take
+            within = {"i": "h", "j": "w"}.get(kind)
+            if within and label and label[-1][0] == within:
+                field = moved(field, within, field.of(within).gather(take, 1, _spread(take)))
+                label[-1] = (label[-1][0], label[-1][1] * take)
+            else:
+                label.append((kind, take))
         out.append(tuple(label))
-    return tuple(out) if not atoms else None
+    return replace(field, dims=tuple(out)) if not atoms else None
+
+
+def _block(size: int) -> Callable[[int], range]:
+    return lambda o: range(o * size, o * size + size)
+
+
+def _spread(size: int) -> Callable[[int], tuple[int]]:
+    return lambda o: (o // size,)
 
 
 def merge(fields: Sequence[Field], shape: Sequence[int]) -> Field:
@@ -222,10 +245,12 @@ def merge(fields: Sequence[Field], shape: Sequence[int]) -> Field:
             for f in local
             if len(f.dims) >= back and math.prod(n for _, n in f.dims[-back]) == shape[-back]
         ]
-        best = max(here, key=lambda label: sum(kind in "hw" for kind, _ in label), default=(("o", shape[-back]),))
+        best = max(here, key=lambda label: sum(kind != "o" for kind, _ in label), default=(("o", shape[-back]),))
         dims.append(best)
-    extent = math.prod(n for label in dims for kind, n in label if kind != "o")
-    wide = [f for f in local if math.prod(n for label in f.dims for kind, n in label if kind != "o") == extent] or local
+    extent = math.prod(n for label in dims for kind, n in label if kind in "hwp")
+    wide = [
+        f for f in local if math.prod(n for label in f.dims for kind, n in label if kind in "hwp") == extent
+    ] or local
     h, w = wide[0].h, wide[0].w
     for field in wide[1:]:
         h, w = h.union(field.h), w.union(field.w)

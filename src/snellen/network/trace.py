@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from snellen.network.field_rules import PRODUCTS, RULES, joined_field, product_field
+from snellen.network.field_rules import PRODUCTS, RULES, attended_field, joined_field, product_field
 from snellen.network.flops import cost, is_pointwise, operator_name
 from snellen.network.receptive_field import GLOBAL, LOST, SUMMARY, Field, image_field, merge
 
@@ -246,7 +246,7 @@ class Tracer(TorchDispatchMode):
         if lost or all(f.reach == "global" for f in fields):
             return LOST if lost else GLOBAL if not all(f.gated for f in fields) else SUMMARY
         if name.startswith(ATTENTION):
-            return GLOBAL
+            return attended_field(fields, out) if "_scaled" in name else GLOBAL
         if name in PRODUCTS:
             first = PRODUCTS[name]
             a, b = args[first], args[first + 1]
@@ -254,7 +254,8 @@ class Tracer(TorchDispatchMode):
         if name in ("aten.cat", "aten.stack"):
             dim = int(args[1] if len(args) > 1 else kwargs.get("dim", 0))
             if name == "aten.stack":
-                return LOST
+                dim %= out.dim()
+                fields = [replace(f, dims=(*f.dims[:dim], (("o", 1),), *f.dims[dim:])) for f in fields]
             return joined_field(fields, args[0], out, dim)
         pointwise = is_pointwise(func)
         rule = RULES.get(name) or (RULES.get(name[:-1]) if name.endswith("_") else None)

@@ -53,7 +53,11 @@ class InitialScaleOff(Rule):
         """Yield the findings."""
         kinds = dict(network.layers.select("layer", "kind").rows())
         rows = network.parameters.filter(
-            (pl.col("fan_in") > 1) & (pl.col("numel") >= 64) & (pl.col("std") > 0) & pl.col("std").is_finite()
+            (pl.col("fan_in") > 1)
+            & (pl.col("numel") >= 64)
+            & (pl.col("std") > 0)
+            & pl.col("std").is_finite()
+            & (pl.col("std") > 1e-4 * pl.col("mean").abs())
         )
         for r in rows.iter_rows(named=True):
             if not kinds.get(r["layer"], "").startswith(("Conv", "Linear")) or not r["parameter"].endswith("weight"):
