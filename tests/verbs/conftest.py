@@ -1,6 +1,5 @@
 """Small real datasets that the verbs are tested on, and one short exam of each task that several tests look at."""
 
-
 import pytest
 
 from snellen.data.digits import Digits, build_digits

@@ -39,7 +39,10 @@ PER_CLASS: Schema = {
     "class_name": (pl.String(), ""),
     "objects": (pl.Int64(), "ground-truth objects, or images in classification"),
     "predictions": (pl.Int64(), ""),
-    "ap": (pl.Float64(), "AP@[.5:.95] (detection) or average precision of the class (classification); null: no objects"),
+    "ap": (
+        pl.Float64(),
+        "AP@[.5:.95] (detection) or average precision of the class (classification); null: no objects",
+    ),
     "ap50": (pl.Float64(), "null in classification"),
     "precision": (pl.Float64(), "at `best_threshold` (detection) or of the argmax (classification)"),
     "recall": (pl.Float64(), "likewise"),
@@ -80,8 +83,13 @@ class ScoreFacts(Facts):
     """Tables of one evaluation."""
 
     TABLES: ClassVar[Mapping[str, Schema]] = {
-        "predictions": PREDICTIONS, "objects": OBJECTS, "per_class": PER_CLASS, "curves": CURVES,
-        "confusion": CONFUSION, "scores": SCORES, "problems": PROBLEMS,
+        "predictions": PREDICTIONS,
+        "objects": OBJECTS,
+        "per_class": PER_CLASS,
+        "curves": CURVES,
+        "confusion": CONFUSION,
+        "scores": SCORES,
+        "problems": PROBLEMS,
     }
 
     task: str

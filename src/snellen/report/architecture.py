@@ -55,10 +55,11 @@ def architecture(network: NetworkFacts, data: DataFacts | None) -> Architecture:
         grouped.setdefault(".".join(row["layer"].split(".")[:depth]) or "(root)", []).append(row)
     blocks = [_block(name, rows, network.macs) for name, rows in grouped.items()]
     heavy = sorted((b for b in blocks if b.part > 0), key=lambda b: -b.part)[:10]
-    charts = [("Where the cost is", bars("share of multiply-adds by block",
-                [(b.name, [round(100 * b.part, 1)]) for b in heavy], unit=" %"), "Multiply-adds of one forward pass.")]  # fmt: skip
+    cost = bars("share of multiply-adds by block", [(b.name, [round(100 * b.part, 1)]) for b in heavy], unit=" %")
+    charts = [("Where the cost is", cost, "Multiply-adds of one forward pass.")]
     if len(network.levels):
-        charts.append(("What each level sees", _levels(network, data), ""))
+        hint = "Pixels of the input: objects by the root of their area, levels from stride to receptive field."
+        charts.append(("What each level sees", _levels(network, data), hint))
     told = [f"costs not counted: {', '.join(network.uncounted_operators[:8])}"] if network.uncounted_operators else []
     return Architecture(
         totals=network_totals(network),

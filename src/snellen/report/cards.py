@@ -105,33 +105,31 @@ def _evidence(evidence: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[
     """Evidence as rows; where a number has a limit, in the evidence or among the rule's options, it is drawn too."""
     rows: list[tuple[str, str]] = []
     gauges: list[Markup] = []
+    drawn: set[str] = set()
     for key, value in list(evidence.items())[:24]:
-        if key in PARALLEL or key == "traceback":
-            continue
-        limit = _limit(key, evidence, options)
-        if limit is not None and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
-            bound, low = limit
-            name = key.replace("_", " ")
-            gauges.append(Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(
-                name, gauge(f"{name}: {number(value)}, limit {number(bound)}", float(value), bound, low=low)
-            ))  # fmt: skip
-        else:
+        source = _limit_of(key, evidence, options)
+        limit = evidence.get(source, options.get(source))
+        if source and _is_number(value) and _is_number(limit):
+            drawn |= {key, source}
+            name = plain(key, 60).replace("_", " ")
+            told = gauge(f"{name}: {number(value)}, limit {number(limit)}", float(value), float(limit))
+            gauges.append(Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(name, told))
+    for key, value in list(evidence.items())[:24]:
+        if key not in PARALLEL and key != "traceback" and key not in drawn:
             rows.append((plain(key, 60).replace("_", " "), value_text(value)))
     return rows, gauges
 
 
-def _limit(key: str, evidence: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[float, bool] | None:
-    """The limit of an evidence's number and whether it is a minimum."""
-    for source in (evidence, options):
-        for prefix, low in (("min_", True), ("max_", False)):
-            bound = source.get(prefix + key)
-            if isinstance(bound, int | float) and not isinstance(bound, bool) and abs(bound) < 1e12:
-                return float(bound), low
-    bound = evidence.get("limit")
-    value = evidence.get(key)
-    if key == "value" and isinstance(bound, int | float) and isinstance(value, int | float):
-        return float(bound), value < bound
-    return None
+def _limit_of(key: str, evidence: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """The name under which the limit of an evidence's number stands; empty where it has none."""
+    named = [name for name in (f"max_{key}", f"min_{key}") if name in evidence or name in options]
+    if named:
+        return named[0]
+    return "limit" if key == "value" and "limit" in evidence else ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
 
 
 def _examples(

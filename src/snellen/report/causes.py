@@ -80,12 +80,10 @@ def root_causes(verdict: Verdict) -> list[Cause]:
 def sentence(verdict: Verdict) -> str:
     """The verdict in one sentence that needs no glossary."""
     ran = plural(len(verdict.ran), "rule")
-    silenced = verdict.suppressed + verdict.in_baseline
-    hidden = f" ({silenced:,} known or silenced ones left out)" if silenced else ""
     if not verdict.findings:
         if not verdict.ran:
             return "Nothing was judged: no rule could run on these facts."
-        return f"Healthy: {ran} looked and found nothing wrong{hidden}."
+        return f"Healthy: {ran} looked and found nothing wrong."
     causes = root_causes(verdict)
     counts = [
         plural(n, word)
@@ -93,7 +91,7 @@ def sentence(verdict: Verdict) -> str:
         if (n := sum(c.severity == severity for c in causes))
     ]
     if all(c.severity == Severity.INFO for c in causes):
-        return f"Healthy, with {counts[0]}: {ran} looked and found no error and no warning{hidden}."
+        return f"Healthy, with {counts[0]}: {ran} looked and found no error and no warning."
     total = len(verdict.findings)
     behind = f" behind {total:,} findings" if total > len(causes) else ""
-    return f"{plural(len(causes), 'root cause')}{behind}: {', '.join(counts)}{hidden}."
+    return f"{plural(len(causes), 'root cause')}{behind}: {', '.join(counts)}."

@@ -43,8 +43,8 @@ def bars(
         return Markup("")
     shown = rows[:most]
     top = 16.0 if len(series) > 1 else 2.0
-    thick = 9.0 if len(series) > 1 else 12.0
-    height = len(series) * thick + 7
+    thick = 12.0
+    height = len(series) * thick + (9 if len(series) > 1 else 6)
     peak = max((v for _, values in shown for v in values if math.isfinite(v)), default=0.0) or 1.0
     left, right = 112.0, width - 62
     parts = list(legend(series, left, 11, width - left)) if len(series) > 1 else []

@@ -1,25 +1,28 @@
 """Charts of judgement: a confusion matrix, a value against its limit, scores with intervals, levels against objects."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike
 
 from snellen.report.charts import WIDTH, Floats, finite
-from snellen.report.plain import number, plain, share
+from snellen.report.plain import number, share
 from snellen.report.svg import Scale, drawing, element, rect, text, ticks
 
 
-def confusion(label: str, names: Sequence[str], counts: Floats) -> Markup:
-    """Rows are the truth, columns the prediction, shade is the share of the row; the diagonal is right."""
+def confusion(label: str, names: Sequence[str], counts: Floats, unlabelled: str = "") -> Markup:
+    """Rows are the truth, columns the prediction, shade is the share of the row; the diagonal is right.
+
+    `unlabelled` names the row of predictions that meet no object.
+    """
     n = len(names)
     cell = 34.0 if n <= 12 else 22.0
-    left, top = 118.0, 92.0
+    left, top = 118.0, 26.0 + 5.2 * min(13, max(map(len, names), default=0))
     size = left + n * cell + 6
     parts = [text(left - 6, top - 8, "truth ↓  predicted →", "end", "label")]
-    totals = counts.sum(1)
+    rows, columns = counts.sum(1), counts.sum(0)
     for k, name in enumerate(names):
         x = left + (k + 0.5) * cell
         turned = element(
@@ -30,7 +33,9 @@ def confusion(label: str, names: Sequence[str], counts: Floats) -> Markup:
         parts += [turned, text(left - 7, top + (k + 0.5) * cell + 4, name, "end", "name", cut=17)]
     for r in range(n):
         for c in range(n):
-            part = float(counts[r, c] / totals[r]) if totals[r] else 0.0
+            # False positives have no true objects to be a share of: they are told as a share of the predictions.
+            whole = columns[c] if names[r] == unlabelled else rows[r]
+            part = float(counts[r, c] / whole) if whole else 0.0
             x, y = left + c * cell, top + r * cell
             parts.append(rect(x, y, cell - 1, cell - 1, class_="empty"))
             if counts[r, c]:
@@ -44,21 +49,21 @@ def confusion(label: str, names: Sequence[str], counts: Floats) -> Markup:
     return drawing(size, top + n * cell + 6, parts, label, "chart fixed")
 
 
-def gauge(label: str, value: float, limit: float, *, low: bool, span: tuple[float, float] | None = None) -> Markup:
-    """A measured value as a bar and the limit as a mark. `low`: the limit is a minimum, the side below it is bad."""
-    begin, end = span or (min(0.0, value, limit), max(value, limit) * 1.15 or 1.0)
+def gauge(label: str, value: float, limit: float) -> Markup:
+    """A measured value as a bar and its limit as a mark; the side of the limit on which the value lies is red."""
+    begin, end = min(0.0, value, limit), max(value, limit, 0.0) * 1.15
     scale = Scale(begin, end if end > begin else begin + 1, 4.0, 236.0)
-    edge = scale(limit)
-    bad = (scale.start, edge) if low else (edge, scale.end)
+    edge, zero = scale(limit), scale(0.0)
+    bad = (scale.start, edge) if value < limit else (edge, scale.end)
     parts = [
-        rect(scale.start, 10, scale.end - scale.start, 8, class_="track"),
-        rect(bad[0], 10, bad[1] - bad[0], 8, class_="zone"),
-        rect(scale(min(max(0.0, begin), end)), 11.5, scale(value) - scale(min(max(0.0, begin), end)), 5, class_="s0"),
-        element("line", x1=edge, x2=edge, y1=6, y2=22, class_="limit"),
-        text(min(max(scale(value), 14.0), 226.0), 7, number(value), "middle", "tick"),
-        text(min(max(edge, 24.0), 216.0), 31, f"limit {number(limit)}", "middle", "limit-text"),
+        rect(scale.start, 12, scale.end - scale.start, 9, class_="track"),
+        rect(bad[0], 12, bad[1] - bad[0], 9, class_="zone"),
+        rect(min(zero, scale(value)), 14, abs(scale(value) - zero), 5, class_="s0"),
+        element("line", x1=edge, x2=edge, y1=9, y2=24, class_="limit"),
+        text(min(max(scale(value), 14.0), 226.0), 9, number(value), "middle", "value"),
+        text(min(max(edge, 34.0), 206.0), 34, f"limit {number(limit)}", "middle", "limit-text"),
     ]
-    return drawing(240, 34, parts, label)
+    return drawing(240, 38, parts, label)
 
 
 def intervals(
@@ -83,7 +88,7 @@ def intervals(
     return drawing(width, bottom + 18, parts, label)
 
 
-def levels(label: str, rows: Sequence[tuple[str, float, float]], sizes: ArrayLike, width: float = 420.0) -> Markup:
+def levels(label: str, rows: Sequence[tuple[str, float, float]], sizes: ArrayLike, width: float = WIDTH) -> Markup:
     """What each level of a detector can see, against what there is: object sizes above, stride..receptive field below.
 
     `rows`: name, stride, receptive field, in input pixels; `sizes`: sides of the objects at the network's input.
@@ -95,30 +100,28 @@ def levels(label: str, rows: Sequence[tuple[str, float, float]], sizes: ArrayLik
     if not len(both):
         return Markup("")
     low, high = float(both.min()) / 1.2, float(both.max()) * 1.2
-    scale = Scale(low, high, 10.0, width - 10, True)
-    parts: list[Markup] = []
-    floor = 84.0
-    if len(values):
-        edges = np.geomspace(low, high, 49)
-        counts = np.histogram(values, edges)[0]
-        for k, count in enumerate(counts):
-            if count:
-                x, tall = scale(float(edges[k])), 66 * float(count) / float(counts.max())
-                parts.append(
-                    rect(x, floor - tall, scale(float(edges[k + 1])) - x - 0.5, tall, f"{count:,} objects", class_="s0")
-                )
-        parts.append(text(10, 11, "objects, by the square root of their area at the network's input", class_="label"))
-    parts.append(element("line", x1=10, x2=width - 10, y1=floor, y2=floor, class_="axis"))
+    scale = Scale(low, high, 52.0, width - 10, True)
+    floor = 96.0 if len(values) else 4.0
+    parts = list(_object_bars(values, scale, floor))
+    parts.append(element("line", x1=scale.start, x2=scale.end, y1=floor, y2=floor, class_="axis"))
     powers = [2.0**k for k in range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)]
     parts += [text(scale(value), floor + 14, number(value), "middle", "tick") for value in powers]
-    y = floor + 26
+    y = floor + 24
     for name, stride, field in rows:
-        end = field if math.isfinite(field) else high
-        left, right = scale(max(stride, low)), scale(max(end, low))
+        left, right = scale(max(stride, low)), scale(min(max(field, low), high))
         tip = f"stride {number(stride)} px, receptive field {number(field)} px"
         parts.append(rect(left, y, max(right - left, 2), 11, tip, class_="s1", rx=2))
-        parts.append(text(left - 5, y + 9, plain(name, 24), "end", "tick") if left > 70 else
-                     text(min(right + 5, width - 60), y + 9, plain(name, 24), class_="tick"))  # fmt: skip
-        y += 18
-    parts.append(text(10, y + 10, "each level: from its stride to its receptive field, pixels", class_="label"))
-    return drawing(width, y + 16, parts, label)
+        parts.append(text(scale.start - 6, y + 9, name, "end", "name", cut=9))
+        y += 17
+    return drawing(width, y + 4, parts, label)
+
+
+def _object_bars(values: Floats, scale: Scale, floor: float) -> Iterable[Markup]:
+    edges = np.geomspace(scale.low, scale.high, 45)
+    counts = np.histogram(values, edges)[0]
+    for k in np.flatnonzero(counts):
+        x, tall = scale(float(edges[k])), (floor - 6) * float(counts[k]) / float(counts.max())
+        wide = scale(float(edges[k + 1])) - x - 0.5
+        yield rect(x, floor - tall, wide, tall, f"{counts[k]:,} objects", class_="s0")
+    if len(values):
+        yield text(scale.start - 6, floor - 4, "objects", "end", "name")

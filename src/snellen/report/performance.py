@@ -1,4 +1,4 @@
-"""The scores: headline numbers with intervals, classes, curves, confusions, what each kind of error costs, and pictures."""
+"""The scores: headline numbers with intervals, classes, curves, confusions, the errors' costs, and pictures."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from snellen.report.totals import Score, score_rows
 MOST_CLASSES = 100
 MOST_CURVES = 8
 MOST_CONFUSED = 25
-GALLERY = 8
+GALLERY = 12
 HEADLINES = 6
 ALL = "(all)"
 BACKGROUND = "(background)"
@@ -45,16 +45,13 @@ class Performance:
 def performance(scores: ScoreFacts, thumbnails: Thumbnails) -> Performance:
     """Tables, drawings and pictures of `scores`."""
     rows = score_rows(scores)
-    unit = [r for r in rows if r.value is not None and 0 <= r.value <= 1]
-    drawn = [r for r in unit if r.interval] or unit[:HEADLINES]
     columns, table = _per_class(scores)
     matrix, of = _confusion(scores)
     galleries = _detection_gallery(scores, thumbnails) if scores.task == "detection" else _mistakes(scores, thumbnails)
     return Performance(
         headline=rows[:HEADLINES],
         rest=rows[HEADLINES:],
-        headline_chart=intervals("scores with 95 % intervals", [(r.metric, r.value or 0.0, r.low, r.high) for r in drawn[:8]])
-        if drawn else Markup(""),
+        headline_chart=_headline_chart(rows),
         convention=plain(scores.convention, 600),
         about=f"{scores.images:,} images of split {plain(scores.split)}"
         + (f", input {scores.input_size} px" if scores.input_size else ""),
@@ -67,6 +64,13 @@ def performance(scores: ScoreFacts, thumbnails: Thumbnails) -> Performance:
         galleries=[g for g in galleries if g[2]],
         left_out=_left_out(scores),
     )  # fmt: skip
+
+
+def _headline_chart(rows: list[Score]) -> Markup:
+    """Scores on 0..1: those with an interval, or the first."""
+    unit = [(r.metric, r.value, r.low, r.high) for r in rows if r.value is not None and 0 <= r.value <= 1]
+    drawn = [r for r in unit if r[2] is not None] or unit[:HEADLINES]
+    return intervals("scores with 95 % intervals", drawn[:8]) if drawn else Markup("")
 
 
 def _per_class(scores: ScoreFacts) -> tuple[list[str], list[list[str]]]:
@@ -92,8 +96,10 @@ def _curves(scores: ScoreFacts) -> tuple[str, Markup, str]:
     for name in shown:
         one = curves.filter(pl.col("class_name") == name)
         series.append(Series(name, one["recall"].to_list(), one["precision"].to_list()))
-    drawn = lines("precision against recall", series, x_label="recall", y_label="precision", x_range=(0, 1), y_range=(0, 1),
-                  height=250)  # fmt: skip
+    drawn = lines(
+        "precision against recall", series, x_label="recall", y_label="precision", x_range=(0, 1), y_range=(0, 1),
+        height=250,
+    )  # fmt: skip
     over = len(present) - len(shown)
     return (
         "Precision and recall",
@@ -130,7 +136,7 @@ def _confusion(scores: ScoreFacts) -> tuple[Markup, str]:
     table = scores.confusion
     if not len(table):
         return Markup(""), ""
-    totals = scores.per_class.sort("objects", descending=True, maintain_order=True)["class_name"].to_list()
+    totals = scores.per_class["class_name"].to_list()
     used = set(table["true_class"].unique()) | set(table["predicted_class"].unique())
     if len(totals) > MOST_CONFUSED:
         # The classes most often confused tell more than the most frequent ones.
@@ -145,7 +151,7 @@ def _confusion(scores: ScoreFacts) -> tuple[Markup, str]:
             counts[place[true], place[predicted]] += count
     cut = len(totals) - MOST_CONFUSED
     of = f"the {MOST_CONFUSED} classes with most errors; {cut} more not drawn" if cut > 0 else ""
-    return confusion("confusion matrix", names, counts), of
+    return confusion("confusion matrix", names, counts, BACKGROUND), of
 
 
 def _detection_gallery(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str, list[Tile]]]:
@@ -188,11 +194,11 @@ def _mistakes(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str
     wrong = scores.predictions.filter(pl.col("class_name") != pl.col("true_class")).sort(
         ["loss", "score"], descending=True, nulls_last=True, maintain_order=True
     )
-    tiles = [
-        thumbnails.tile(r["image"], note=f"{plain(r['true_class'], 30)} taken for {plain(r['class_name'], 30)}, {number(r['score'])}")
-        for r in wrong.head(2 * GALLERY).to_dicts()
-    ]  # fmt: skip
-    return [("Most confident mistakes", "The label, what it was taken for, and how sure the network was.", tiles)]
+    tiles = []
+    for row in wrong.head(2 * GALLERY).to_dicts():
+        note = f"{plain(row['true_class'], 30)} taken for {plain(row['class_name'], 30)}, {number(row['score'])}"
+        tiles.append(thumbnails.tile(row["image"], note=note))
+    return [("Worst mistakes", "The label, what it was taken for, and how sure the network was.", tiles)]
 
 
 def _left_out(scores: ScoreFacts) -> str:

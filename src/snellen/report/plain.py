@@ -38,8 +38,6 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{int(value):,}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    if 0 < abs(value) < 1e-3:
-        return f"{value:.{digits - 1}e}"
     return f"{value:.{digits}g}"
 
 

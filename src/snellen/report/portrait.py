@@ -36,7 +36,7 @@ def portrait(result: Result, data: DataFacts, thumbnails: Thumbnails) -> Portrai
     """Draw `data`; a chart whose columns were not gathered is left out."""
     charts = [
         ("Objects by class" if data.task == "detection" else "Images by class", _classes(data), ""),
-        ("Box size and shape", _shapes(data), "Side of a box as a share of its image's side; darker is more."),
+        ("Box size and shape", _shapes(data), "Each cell counts boxes; darker is more."),
         ("Where boxes lie", _centres(data), "Centres of boxes, all images laid over each other."),
         ("Objects per image", _per_image(data), ""),
         ("Image sizes", _sizes(data), "Pixels, after EXIF rotation."),

@@ -25,6 +25,8 @@ SIDE = 176
 MAX_PIXELS = 100_000_000
 SMALL = 0.11
 """A box shorter than this share of the picture's longer side is shown enlarged, with its surroundings."""
+NAME = 21
+"""Characters of a file's name under a thumbnail."""
 MOST_BOXES = 60
 """Boxes drawn over one picture."""
 UNREADABLE = (
@@ -51,10 +53,17 @@ class Tile:
     """A picture in the page, or the reason why there is none."""
 
     caption: str
+    """The image's path."""
     picture: Markup | None
     why: str = ""
     note: str = ""
     """A second line: scores, "enlarged"."""
+
+    @property
+    def name(self) -> str:
+        """The end of the path, which tells images apart where their folders and beginnings are the same."""
+        name = self.caption.rsplit("/", 1)[-1] or self.caption
+        return name if len(name) <= NAME else "…" + name[1 - NAME :]
 
 
 @dataclass
@@ -184,10 +193,13 @@ def _picture(data: str, frame: _Frame, overlays: Sequence[Overlay], caption: str
         x1, x2 = (min(max(v - frame.x, -3 * w), 4 * w) for v in sorted((overlay.box[0], overlay.box[2])))
         y1, y2 = (min(max(v - frame.y, -3 * h), 4 * h) for v in sorted((overlay.box[1], overlay.box[3])))
         parts.append(rect(x1, y1, x2 - x1, y2 - y1, overlay.tip or None, class_=f"box {overlay.kind}"))
+        if "bad" in overlay.kind and min(x2 - x1, y2 - y1) < 0.03 * max(w, h):
+            ring = 0.07 * max(w, h)
+            parts.append(element("circle", cx=(x1 + x2) / 2, cy=(y1 + y2) / 2, r=ring, class_="box bad"))
     factor = SIDE / max(w, h)
     return element(
-        "svg", [tooltip(caption), *parts], viewBox=f"0 0 {w:g} {h:g}", width=float(w * factor), height=float(h * factor),
-        class_="photo", role="img", aria_label=caption,
+        "svg", [tooltip(caption), *parts], class_="photo", viewBox=f"0 0 {w:g} {h:g}", width=float(w * factor),
+        height=float(h * factor), role="img", aria_label=caption,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def network_totals(network: NetworkFacts) -> Rows:
         ("network", plain(network.name)),
         ("input", shape),
         ("parameters", f"{network.total_params:,}" + _frozen(network)),
-        ("cost", f"{short(network.macs)}MACs (1 MAC = 2 FLOPs)"),
+        ("cost", f"{short(network.macs)} MACs (1 MAC = 2 FLOPs)"),
         ("weights", size(network.weight_bytes)),
         ("training memory", f"{size(network.training_bytes_per_image)} of activations per image"),
     ]

@@ -31,8 +31,8 @@ def training(run: RunFacts) -> Training:
         ("Validation metric", _metric(run), ""),
         ("Learning rate", _step_line(run, "lr", "learning rate"), ""),
         ("Gradient norm", _gradient(run), "Global L2 norm before clipping."),
-        ("Update ratio", _step_line(run, "update_ratio", "‖ΔW‖ / ‖W‖", log=True), "About 1e-3 is usual with Adam or SGD."),
-        ("Anchors matched per object", _positives(run), "Anchors the matcher gave to objects, per object of the batch."),
+        ("Update ratio", _step_line(run, "update_ratio", "‖ΔW‖ / ‖W‖", log=True), "About 1e-3 is usual."),
+        ("Anchors matched per object", _positives(run), "Mean over the objects of a batch."),
     ]  # fmt: skip
     events = run.events.sort("step", nulls_last=False, maintain_order=True)
     return Training(

@@ -21,8 +21,8 @@ class TruncatedImage(Rule):
 
     ## How it is computed
     The bytes FF D9 (JPEG) or `IEND` (PNG) must stand within the last 64 KiB; padding and appended previews after
-    the marker are allowed. A JPEG cut inside its first 64 KiB whose embedded preview is whole passes this test; decoding
-    then finds it, as `unreadable-image`.
+    the marker are allowed. A JPEG cut inside its first 64 KiB whose embedded preview is whole passes this test;
+    decoding then finds it, as `unreadable-image`.
 
     ## Example
         images/0007.jpg  truncated-image  the JPEG breaks off after 10,312 bytes ...

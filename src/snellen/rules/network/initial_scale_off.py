@@ -39,7 +39,7 @@ class InitialScaleOff(Rule):
     name = "initial-scale-off"
     code = "NET010"
     category = Category.SUSPICIOUS
-    causes = ("non-finite-weights",)
+    causes = ("non-finite-weights", "symmetric-initialisation")
 
     class Options(RuleOptions):
         """Thresholds."""
