@@ -16,7 +16,11 @@ from snellen.report.thumbnails import Box, Overlay, Thumbnails, Tile, class_kind
 from snellen.result import Result
 
 PLACES = 10
+MOST_EVIDENCE = 16
 TILES = 12
+FEWEST_TILES = 3
+TYPICAL_TILE = 7000
+"""Bytes of page that one picture takes."""
 WINGS = {
     "IMG": "data", "ANN": "data", "LBL": "data", "SPL": "data", "DST": "data", "NET": "network", "RUN": "training",
     "EVL": "scores", "CFG": "recipe", "EXM": "exam",
@@ -56,17 +60,19 @@ class Card:
         """The text that the page's filter looks through."""
         followers = " ".join(f"{rule} {code}" for rule, code, *_ in self.consequences)
         told = " ".join(place for place, _ in self.places)
-        return f"{self.cause.rule} {self.cause.code} {self.message} {followers} {told}".lower()[:1500]
+        return f"{self.cause.rule} {self.cause.code} {self.message} {followers} {told}".lower()[:1000]
 
 
 def make_cards(result: Result, causes: Sequence[Cause], thumbnails: Thumbnails) -> list[Card]:
     """One card per cause; pictures are handed out in the same order."""
     boxes = _boxes_by_image(result, causes)
-    return [_card(result, cause, position, thumbnails, boxes) for position, cause in enumerate(causes, 1)]
+    # Many rules share the room for pictures; each shows a few rather than the first ones all.
+    tiles = max(FEWEST_TILES, min(TILES, thumbnails.budget // TYPICAL_TILE // max(len(causes), 1)))
+    return [_card(result, cause, position, thumbnails, boxes, tiles) for position, cause in enumerate(causes, 1)]
 
 
 def _card(
-    result: Result, cause: Cause, position: int, thumbnails: Thumbnails, boxes: Mapping[str, list[Overlay]]
+    result: Result, cause: Cause, position: int, thumbnails: Thumbnails, boxes: Mapping[str, list[Overlay]], tiles: int
 ) -> Card:
     worst = cause.worst
     options = dict(result.verdict.options.get(cause.rule, {}))
@@ -85,8 +91,10 @@ def _card(
         evidence=evidence,
         gauges=gauges,
         trace="\n".join(plain(line, 200) for line in str(trace).splitlines()[:40]),
-        tiles=[thumbnails.tile(image, drawn, note=note, focus=focus) for image, drawn, note, focus in
-               _examples(cause, boxes)],
+        tiles=[
+            tile for image, drawn, note, focus in _examples(cause, boxes)[:tiles]
+            if (tile := thumbnails.tile(image, drawn, note=note, focus=focus))
+        ],
         fix=(str(worst.fix.safety), plain(worst.fix.title)) if worst.fix else None,
         consequences=[
             (follow[0].rule, follow[0].code, str(follow[0].severity), len(follow), _places(follow)[:3])
@@ -106,7 +114,7 @@ def _evidence(evidence: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[
     rows: list[tuple[str, str]] = []
     gauges: list[Markup] = []
     drawn: set[str] = set()
-    for key, value in list(evidence.items())[:24]:
+    for key, value in list(evidence.items())[:MOST_EVIDENCE]:
         source = _limit_of(key, evidence, options)
         limit = evidence.get(source, options.get(source))
         if source and _is_number(value) and _is_number(limit):
@@ -114,7 +122,7 @@ def _evidence(evidence: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[
             name = plain(key, 60).replace("_", " ")
             told = gauge(f"{name}: {number(value)}, limit {number(limit)}", float(value), float(limit))
             gauges.append(Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(name, told))
-    for key, value in list(evidence.items())[:24]:
+    for key, value in list(evidence.items())[:MOST_EVIDENCE]:
         if key not in PARALLEL and key != "traceback" and key not in drawn:
             rows.append((plain(key, 60).replace("_", " "), value_text(value)))
     return rows, gauges
@@ -184,6 +192,8 @@ def boxes_of(result: Result, images: set[str]) -> dict[str, list[Overlay]]:
     if result.data is None or not images:
         return {}
     order = {name: i for i, name in enumerate(result.data.classes["class_name"].drop_nulls())}
+    # A finding may name a file whose name is no text; no table holds such a name.
+    images = {image for image in images if not any("\ud800" <= c <= "\udfff" for c in image)}
     found: dict[str, list[Overlay]] = {}
     rows = result.data.boxes.filter(pl.col("image").is_in(list(images))).select(
         "image", "class_name", "x1", "y1", "x2", "y2"

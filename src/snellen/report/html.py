@@ -28,6 +28,8 @@ BUDGET = 2_000_000
 """Bytes of the whole page, at most."""
 PICTURES = 1_300_000
 """Bytes of pictures, at most: half for findings, the rest for the gallery and the samples."""
+RESERVE = 10_000
+"""Bytes kept free for the headings that pictures bring along."""
 LEDGER_ROWS = 50
 
 
@@ -41,15 +43,11 @@ def render_html(result: Result, *, image_root: Path | None) -> str:
     Pictures that do not fit are left out, and the page says so; it reads without JavaScript, in the dark, on paper
     and on a phone. Raises ReportTooLargeError when text alone is over the budget.
     """
-    allowance = PICTURES
-    while True:
-        page = _page(result, image_root if allowance else None, allowance)
-        over = len(page.encode()) - BUDGET
-        if over <= 0:
-            return page
-        if not allowance:
-            raise ReportTooLargeError(f"the report has {over + BUDGET:,} bytes without any picture, limit {BUDGET:,}")
-        allowance = max(0, allowance - over - 20_000)
+    bare = len(_page(result, image_root, 0).encode())
+    page = _page(result, image_root, max(0, min(PICTURES, BUDGET - bare - RESERVE)))
+    if len(page.encode()) > BUDGET:
+        raise ReportTooLargeError(f"the report has {bare:,} bytes without any picture, limit {BUDGET:,}")
+    return page
 
 
 def render_fragment(result: Result) -> str:

@@ -61,7 +61,7 @@ def performance(scores: ScoreFacts, thumbnails: Thumbnails) -> Performance:
         charts=[c for c in (_curves(scores), _costs(scores), _gap(scores)) if c[1]],
         confusion=matrix,
         confused_of=of,
-        galleries=[g for g in galleries if g[2]],
+        galleries=[(title, hint, kept) for title, hint, tiles in galleries if (kept := [t for t in tiles if t])],
         left_out=_left_out(scores),
     )  # fmt: skip
 
@@ -154,7 +154,7 @@ def _confusion(scores: ScoreFacts) -> tuple[Markup, str]:
     return confusion("confusion matrix", names, counts, BACKGROUND), of
 
 
-def _detection_gallery(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str, list[Tile]]]:
+def _detection_gallery(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str, list[Tile | None]]]:
     missed = scores.objects.filter(~pl.col("found") & ~pl.col("crowd").fill_null(False)).with_columns(
         area=(pl.col("x2") - pl.col("x1")) * (pl.col("y2") - pl.col("y1"))
     ).sort("area", descending=True, maintain_order=True)  # fmt: skip
@@ -190,7 +190,7 @@ def _context(scores: ScoreFacts, image: str, but: Box) -> list[Overlay]:
     return [o for o in out if o.box != but]
 
 
-def _mistakes(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str, list[Tile]]]:
+def _mistakes(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str, list[Tile | None]]]:
     wrong = scores.predictions.filter(pl.col("class_name") != pl.col("true_class")).sort(
         ["loss", "score"], descending=True, nulls_last=True, maintain_order=True
     )

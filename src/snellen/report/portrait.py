@@ -164,7 +164,8 @@ def _samples(result: Result, data: DataFacts, thumbnails: Thumbnails) -> list[Ti
         return []
     picked = readable[np.unique(np.linspace(0, len(readable) - 1, SAMPLES).round().astype(int)).tolist()]
     boxes = boxes_of(result, set(picked["image"])) if data.task == "detection" else {}
-    return [
+    tiles = [
         thumbnails.tile(image, boxes.get(image, ()), note=plain(name or split or "", 60))
         for image, name, split in picked.select("image", "class_name", "split").iter_rows()
     ]
+    return [tile for tile in tiles if tile]

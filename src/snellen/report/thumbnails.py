@@ -27,6 +27,8 @@ SMALL = 0.11
 """A box shorter than this share of the picture's longer side is shown enlarged, with its surroundings."""
 NAME = 21
 """Characters of a file's name under a thumbnail."""
+FRAME = 500
+"""Bytes of page around a picture: caption, markup."""
 MOST_BOXES = 60
 """Boxes drawn over one picture."""
 UNREADABLE = (
@@ -75,14 +77,25 @@ class Thumbnails:
     dropped: int = 0
     spent: int = 0
 
-    def tile(self, image: str, overlays: Sequence[Overlay] = (), *, note: str = "", focus: Box | None = None) -> Tile:
-        """The picture at `image` (relative to the root), enlarged around `focus` when that is small."""
+    def tile(
+        self, image: str, overlays: Sequence[Overlay] = (), *, note: str = "", focus: Box | None = None
+    ) -> Tile | None:
+        """The picture at `image` (relative to the root), enlarged around `focus` when that is small.
+
+        None when the page is full; a tile without picture when there is none to show.
+        """
+        tile = self._read(image, overlays, note, focus) if self.spent < self.budget else None
+        cost = len(tile.picture or "") + FRAME if tile else 0
+        if tile is None or self.spent + cost > self.budget:
+            self.dropped += 1
+            return None
+        self.spent += cost
+        return tile
+
+    def _read(self, image: str, overlays: Sequence[Overlay], note: str, focus: Box | None) -> Tile:
         caption = plain(image, 200)
         if self.root is None:
             return Tile(caption, None, "the dataset was not at hand", note)
-        if self.spent >= self.budget:
-            self.dropped += 1
-            return Tile(caption, None, "left out: the page is full", note)
         try:
             path = inside(self.root, image)
             with warnings.catch_warnings():
@@ -90,15 +103,9 @@ class Thumbnails:
                 warnings.simplefilter("ignore")
                 data, frame = _encode(path, focus)
         except UNREADABLE as error:
-            return Tile(
-                caption, None, plain(str(error) or type(error).__name__, 120).replace(str(self.root), "…"), note
-            )
-        if self.spent + len(data) > self.budget:
-            self.dropped += 1
-            return Tile(caption, None, "left out: the page is full", note)
-        self.spent += len(data)
-        enlarged = "enlarged" if frame.cropped else ""
-        note = " · ".join(part for part in (note, enlarged) if part)
+            why = str(error).replace(str(self.root), "…") or type(error).__name__
+            return Tile(caption, None, plain(why, 120), note)
+        note = " · ".join(part for part in (note, "enlarged" if frame.cropped else "") if part)
         return Tile(caption, _picture(data, frame, overlays, caption), note=note)
 
 
