@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from snellen.findings.engine import Verdict
 from snellen.findings.finding import Finding
 from snellen.findings.severity import Severity
-from snellen.report.plain import plural, share
+from snellen.report.plain import plain, plural, share
+
+LABELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
+"""What a severity is called in reports for people."""
+
+NEEDS = {
+    "DataFacts": "a dataset", "NetworkFacts": "a network", "RunFacts": "a training run", "ScoreFacts": "predictions",
+}  # fmt: skip
+"""What a facts class is called in reports for people."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,11 @@ class Cause:
     """The worst first."""
     consequences: tuple[tuple[Finding, ...], ...]
     """One tuple per rule."""
+
+    @property
+    def label(self) -> str:
+        """The severity, for people."""
+        return LABELS[self.severity]
 
     @property
     def worst(self) -> Finding:
@@ -59,6 +72,16 @@ def group(findings: Sequence[Finding]) -> list[tuple[Finding, ...]]:
     return [tuple(sorted(items, key=lambda f: (-f.severity, -f.rank))) for items in by_rule.values()]
 
 
+def skipped_by_reason(verdict: Verdict) -> list[tuple[str, list[str]]]:
+    """Why rules did not run, in words, and their names; the commonest reason first."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in sorted(verdict.skipped.items()):
+        for kind, words in NEEDS.items():
+            reason = reason.replace(kind, words)
+        by_reason.setdefault(plain(reason), []).append(name)
+    return sorted(by_reason.items(), key=lambda item: -len(item[1]))
+
+
 def root_causes(verdict: Verdict) -> list[Cause]:
     """Root causes: by severity, then by the share of records they concern, then by how many and what follows."""
     under: dict[str, list[Finding]] = {}
@@ -86,9 +109,7 @@ def sentence(verdict: Verdict) -> str:
         return f"Healthy: {ran} looked and found nothing wrong."
     causes = root_causes(verdict)
     counts = [
-        plural(n, word)
-        for severity, word in ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "note"))
-        if (n := sum(c.severity == severity for c in causes))
+        plural(n, word) for severity, word in LABELS.items() if (n := sum(c.severity == severity for c in causes))
     ]
     if all(c.severity == Severity.INFO for c in causes):
         return f"Healthy, with {counts[0]}: {ran} looked and found no error and no warning."

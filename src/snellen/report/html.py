@@ -14,7 +14,7 @@ from markupsafe import Markup
 from snellen.findings.severity import Severity
 from snellen.report.architecture import architecture
 from snellen.report.cards import make_cards
-from snellen.report.causes import root_causes, sentence
+from snellen.report.causes import root_causes, sentence, skipped_by_reason
 from snellen.report.eye_chart import eye_chart
 from snellen.report.performance import performance
 from snellen.report.plain import number, plain, plural, share, value_text
@@ -82,9 +82,6 @@ def _common(result: Result) -> dict[str, Any]:
     verdict = result.verdict
     causes = root_causes(verdict)
     worst = max((c.severity for c in causes), default=None)
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in sorted(verdict.skipped.items()):
-        by_reason.setdefault(reason, []).append(name)
     return {
         "subject": plain(result.subject),
         "sentence": sentence(verdict),
@@ -92,7 +89,7 @@ def _common(result: Result) -> dict[str, Any]:
         "counts": [(str(s), sum(c.severity == s for c in causes)) for s in sorted(Severity, reverse=True)],
         "causes": causes,
         "verdict": verdict,
-        "skipped": [(plain(reason), names) for reason, names in by_reason.items()],
+        "skipped": skipped_by_reason(verdict),
         "recipe": [(plain(k, 60), value_text(v)) for k, v in list(result.recipe.items())[:120]],
         "environment": [(plain(k, 60), plain(v, 120)) for k, v in list(result.environment.items())[:60]],
         "seconds": [(plain(k, 60), f"{v:.1f} s") for k, v in list(result.seconds.items())[:40]],

@@ -1,5 +1,6 @@
 """A rule's page as HTML: the small part of Markdown that the pages are written in."""
 
+import inspect
 import re
 
 from markupsafe import Markup, escape
@@ -14,6 +15,9 @@ def rule_sections(name: str) -> list[tuple[str, Markup]]:
     if rule is None:
         return []
     page = rule.page()
+    # The page's sections come without the blanks before their first line, which make an example a block of code.
+    if f"## Example\n    {page['Example']}" in inspect.cleandoc(rule.__doc__ or ""):
+        page["Example"] = f"    {page['Example']}"
     return [(heading, to_html(page[heading])) for heading in HEADINGS if page.get(heading)]
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from snellen.findings.finding import Finding
 from snellen.findings.severity import Severity
-from snellen.report.causes import Cause, root_causes, sentence
+from snellen.report.causes import Cause, root_causes, sentence, skipped_by_reason
 from snellen.report.plain import number, plain, plural
 from snellen.report.totals import data_totals, network_totals, run_totals, score_rows
 from snellen.result import Result
@@ -58,7 +58,7 @@ def _colour(severity: Severity | None) -> str:
 
 def _cause_lines(position: int, cause: Cause, full: bool) -> Iterable[Text]:
     head = Text(f"{position}. ")
-    head.append(str(cause.severity), _colour(cause.severity))
+    head.append(cause.label, _colour(cause.severity))
     head.append(f"  {cause.rule} ({cause.code})", "bold")
     parts = [plural(len(cause.findings), "finding") if len(cause.findings) > 1 else "", cause.extent]
     if any(parts):
@@ -120,15 +120,11 @@ def _closing(result: Result, causes: Sequence[Cause], full: bool) -> Iterable[st
         line += f"; {verdict.in_baseline:,} in the baseline"
     yield line
     if verdict.skipped:
+        reasons = skipped_by_reason(verdict)
+        told = ":" if full else ": " + "; ".join(f"{len(names)} {reason}" for reason, names in reasons)
+        yield f"{plural(len(verdict.skipped), 'rule')} not run{told}"
         if full:
-            yield f"{plural(len(verdict.skipped), 'rule')} not run:"
-            yield from (f"  {name}: {plain(reason)}" for name, reason in sorted(verdict.skipped.items()))
-        else:
-            by_reason: dict[str, int] = {}
-            for reason in verdict.skipped.values():
-                by_reason[reason] = by_reason.get(reason, 0) + 1
-            reasons = "; ".join(f"{count} {plain(reason)}" for reason, count in sorted(by_reason.items()))
-            yield f"{plural(len(verdict.skipped), 'rule')} not run: {reasons}"
+            yield from (f"  {reason}: {', '.join(names)}" for reason, names in reasons)
     if result.seconds:
         yield "time: " + ", ".join(f"{plain(stage)} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     if causes:

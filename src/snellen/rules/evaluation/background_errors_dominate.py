@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class BackgroundErrorsDominate(Rule):
@@ -39,7 +40,7 @@ class BackgroundErrorsDominate(Rule):
     name = "background-errors-dominate"
     code = "EVL013"
     category = Category.PERFORMANCE
-    causes = ("boxes-in-other-units", "swapped-box-format", "likely-unlabelled-objects")
+    causes = ("boxes-in-other-units", "swapped-box-format", "likely-unlabelled-objects", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

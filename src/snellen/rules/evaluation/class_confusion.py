@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 MOST = 5
 """Pairs reported: with more, no single pair is the matter."""
@@ -44,7 +45,7 @@ class ClassConfusion(Rule):
     name = "class-confusion"
     code = "EVL011"
     category = Category.SUSPICIOUS
-    causes = ("constant-prediction", "shifted-class-ids", "class-never-predicted")
+    causes = ("constant-prediction", "shifted-class-ids", "class-never-predicted", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class ClassNeverPredicted(Rule):
@@ -40,7 +41,13 @@ class ClassNeverPredicted(Rule):
     name = "class-never-predicted"
     code = "EVL010"
     category = Category.SUSPICIOUS
-    causes = ("constant-prediction", "shifted-class-ids", "predictions-of-unknown-class", "no-predictions")
+    causes = (
+        "constant-prediction",
+        "shifted-class-ids",
+        "predictions-of-unknown-class",
+        "no-predictions",
+        *TRAINING_FAULTS,
+    )
 
     class Options(RuleOptions):
         """Limits."""

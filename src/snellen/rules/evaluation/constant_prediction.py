@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class ConstantPrediction(Rule):
@@ -39,6 +40,7 @@ class ConstantPrediction(Rule):
     name = "constant-prediction"
     code = "EVL018"
     category = Category.CORRECTNESS
+    causes = TRAINING_FAULTS
 
     class Options(RuleOptions):
         """Limits."""

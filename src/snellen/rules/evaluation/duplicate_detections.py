@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class DuplicateDetections(Rule):
@@ -38,6 +39,7 @@ class DuplicateDetections(Rule):
     name = "duplicate-detections"
     code = "EVL014"
     category = Category.SUSPICIOUS
+    causes = TRAINING_FAULTS
 
     class Options(RuleOptions):
         """Limits."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class LikelyLabelErrors(Rule):
@@ -41,7 +42,7 @@ class LikelyLabelErrors(Rule):
     name = "likely-label-errors"
     code = "EVL019"
     category = Category.STYLE
-    causes = ("overconfident-scores", "shifted-class-ids")
+    causes = ("overconfident-scores", "shifted-class-ids", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

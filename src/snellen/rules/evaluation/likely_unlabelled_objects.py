@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class LikelyUnlabelledObjects(Rule):
@@ -40,6 +41,7 @@ class LikelyUnlabelledObjects(Rule):
     name = "likely-unlabelled-objects"
     code = "EVL020"
     category = Category.STYLE
+    causes = TRAINING_FAULTS
 
     class Options(RuleOptions):
         """Limits."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class LocalisationErrorsDominate(Rule):
@@ -40,7 +41,7 @@ class LocalisationErrorsDominate(Rule):
     name = "localisation-errors-dominate"
     code = "EVL012"
     category = Category.PERFORMANCE
-    causes = ("boxes-in-other-units", "swapped-box-format")
+    causes = ("boxes-in-other-units", "swapped-box-format", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class MissedSmallObjects(Rule):
@@ -41,7 +42,7 @@ class MissedSmallObjects(Rule):
     name = "missed-small-objects"
     code = "EVL015"
     category = Category.PERFORMANCE
-    causes = ("boxes-in-other-units", "swapped-box-format", "no-predictions")
+    causes = ("boxes-in-other-units", "swapped-box-format", "no-predictions", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class NoPredictions(Rule):
@@ -42,6 +43,7 @@ class NoPredictions(Rule):
         "score-out-of-range",
         "swapped-box-format",
         "unusable-predicted-box",
+        *TRAINING_FAULTS,
     )
 
     def check(self, scores: ScoreFacts) -> Iterator[Finding]:

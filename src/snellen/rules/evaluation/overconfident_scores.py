@@ -8,6 +8,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class OverconfidentScores(Rule):
@@ -40,7 +41,7 @@ class OverconfidentScores(Rule):
     name = "overconfident-scores"
     code = "EVL016"
     category = Category.SUSPICIOUS
-    causes = ("constant-prediction", "shifted-class-ids", "train-val-gap")
+    causes = ("constant-prediction", "shifted-class-ids", "train-val-gap", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 
 
 class ScoreThresholdTooHigh(Rule):
@@ -39,6 +40,7 @@ class ScoreThresholdTooHigh(Rule):
     name = "score-threshold-too-high"
     code = "EVL022"
     category = Category.PERFORMANCE
+    causes = TRAINING_FAULTS
 
     class Options(RuleOptions):
         """Limits."""

@@ -41,6 +41,7 @@ class ActivationOnOutput(Rule):
     name = "activation-on-output"
     code = "NET006"
     category = Category.SUSPICIOUS
+    causes = ("softmax-before-cross-entropy", "relu-on-logits")
 
     def check(self, network: NetworkFacts) -> Iterator[Finding]:
         """Yield the findings."""

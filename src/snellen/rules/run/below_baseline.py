@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 from snellen.watch.facts import RunFacts
 
 
@@ -35,33 +36,7 @@ class BelowBaseline(Rule):
     name = "below-baseline"
     code = "RUN027"
     category = Category.SUSPICIOUS
-    causes = (
-        "loss-flat",
-        "no-backward",
-        "optimizer-never-steps",
-        "gradients-erased",
-        "forward-without-grad",
-        "parameters-missing-from-optimizer",
-        "layer-without-gradient",
-        "lr-zero",
-        "softmax-before-cross-entropy",
-        "softmax-over-batch",
-        "relu-on-logits",
-        "constant-input",
-        "negative-loss",
-        "loss-not-finite",
-        "lr-too-high",
-        "lr-too-low",
-        "weights-unchanged",
-        "clipping-dominates",
-        "weight-decay-dominates",
-        "initial-loss-off",
-        "dead-relu",
-        "vanishing-gradient",
-        "gradients-not-cleared",
-        "no-positive-targets",
-        "model-in-eval-mode",
-    )
+    causes = ("loss-flat", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules._causes import NETWORK_FAULTS
 from snellen.rules.run._series import signal
 from snellen.watch.facts import RunFacts
 
@@ -38,7 +39,14 @@ class DeadRelu(Rule):
     name = "dead-relu"
     code = "RUN018"
     category = Category.SUSPICIOUS
-    causes = ("lr-too-high", "initial-loss-off", "gradients-not-cleared", "weight-decay-dominates", "constant-input")
+    causes = (
+        "lr-too-high",
+        "initial-loss-off",
+        "gradients-not-cleared",
+        "weight-decay-dominates",
+        "constant-input",
+        *NETWORK_FAULTS,
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
 from snellen.rules.run._series import fall, first_loss, warming_up
 from snellen.watch.facts import RunFacts
 
@@ -37,31 +38,7 @@ class LossFlat(Rule):
     name = "loss-flat"
     code = "RUN025"
     category = Category.SUSPICIOUS
-    causes = (
-        "no-backward",
-        "optimizer-never-steps",
-        "gradients-erased",
-        "forward-without-grad",
-        "parameters-missing-from-optimizer",
-        "layer-without-gradient",
-        "lr-zero",
-        "softmax-before-cross-entropy",
-        "softmax-over-batch",
-        "relu-on-logits",
-        "constant-input",
-        "negative-loss",
-        "lr-too-high",
-        "lr-too-low",
-        "weights-unchanged",
-        "clipping-dominates",
-        "weight-decay-dominates",
-        "initial-loss-off",
-        "dead-relu",
-        "vanishing-gradient",
-        "gradients-not-cleared",
-        "no-positive-targets",
-        "model-in-eval-mode",
-    )
+    causes = TRAINING_FAULTS
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules._causes import NETWORK_FAULTS
 from snellen.rules.run._series import fall, signal
 from snellen.watch.facts import RunFacts
 
@@ -39,7 +40,7 @@ class VanishingGradient(Rule):
     name = "vanishing-gradient"
     code = "RUN019"
     category = Category.SUSPICIOUS
-    causes = ("clipping-dominates", "dead-relu", "constant-input", "lr-too-high", "softmax-over-batch")
+    causes = ("clipping-dominates", "dead-relu", "constant-input", "lr-too-high", "softmax-over-batch", *NETWORK_FAULTS)
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -1,0 +1,32 @@
+"""Faults that spoil a whole training: what is wrong with its scores is, first of all, their consequence."""
+
+NETWORK_FAULTS = ("non-finite-weights", "symmetric-initialisation", "initial-scale-off", "activation-on-output")
+
+RUN_FAULTS = (
+    "loss-not-finite",
+    "no-backward",
+    "optimizer-never-steps",
+    "gradients-erased",
+    "forward-without-grad",
+    "parameters-missing-from-optimizer",
+    "layer-without-gradient",
+    "lr-zero",
+    "softmax-before-cross-entropy",
+    "softmax-over-batch",
+    "relu-on-logits",
+    "constant-input",
+    "negative-loss",
+    "lr-too-high",
+    "lr-too-low",
+    "weights-unchanged",
+    "clipping-dominates",
+    "weight-decay-dominates",
+    "initial-loss-off",
+    "dead-relu",
+    "vanishing-gradient",
+    "gradients-not-cleared",
+    "no-positive-targets",
+    "model-in-eval-mode",
+)
+
+TRAINING_FAULTS = (*RUN_FAULTS, *NETWORK_FAULTS)
