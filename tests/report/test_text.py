@@ -40,7 +40,8 @@ def test_tells_totals_skipped_rules_and_what_was_silenced(tmp_path: Path) -> Non
     text = render_text(result(tmp_path))
     for told in (
         "images      6 (train 4, val 2)", "28.3 M MACs", "60 steps, 3 epochs, finished", "0.4  (0.3 – 0.5)",
-        "1 rule not run: 1 needs a training run", "2 suppressed; 1 in the baseline", "snellen explain box-out-of-bounds",
+        "1 rule not run: 1 needs a training run", "2 suppressed; 1 in the baseline",
+        "snellen explain box-out-of-bounds",
     ):  # fmt: skip
         assert told in text, told
 
