@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -98,6 +100,12 @@ def test_nothing_is_fetched_and_no_style_attribute_is_left(tmp_path: Path) -> No
     policy = next(v for t, n, v in parsed.attributes if n == "content" and "default-src" in v)
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+def test_reports_need_no_torch() -> None:
+    code = "import sys, snellen.report.html, snellen.report.text, snellen.report.sarif; print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
 
 
 def test_page_is_the_same_each_time(tmp_path: Path) -> None:

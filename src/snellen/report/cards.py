@@ -1,6 +1,6 @@
 """What the page shows of each root cause: numbers, evidence, pictures, consequences, the rule's page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,16 +114,18 @@ def _evidence(evidence: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[
     rows: list[tuple[str, str]] = []
     gauges: list[Markup] = []
     drawn: set[str] = set()
+    limits: list[object] = []
     for key, value in list(evidence.items())[:MOST_EVIDENCE]:
         source = _limit_of(key, evidence, options)
         limit = evidence.get(source, options.get(source))
         if source and _is_number(value) and _is_number(limit):
             drawn |= {key, source}
+            limits.append(limit)
             name = plain(key, 60).replace("_", " ")
             told = gauge(f"{name}: {number(value)}, limit {number(limit)}", float(value), float(limit))
             gauges.append(Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(name, told))
     for key, value in list(evidence.items())[:MOST_EVIDENCE]:
-        if key not in PARALLEL and key != "traceback" and key not in drawn:
+        if key not in PARALLEL and key != "traceback" and key not in drawn and not (key == "limit" and value in limits):
             rows.append((plain(key, 60).replace("_", " "), value_text(value)))
     return rows, gauges
 
@@ -143,26 +145,12 @@ def _is_number(value: object) -> bool:
 def _examples(
     cause: Cause, boxes: Mapping[str, list[Overlay]]
 ) -> list[tuple[str, list[Overlay], str, Box | None]]:  # fmt: skip
-    """Up to 12 pictures: those the findings point at, then those the evidence names; one per image."""
+    """Up to 12 pictures, the worst finding's first; one per image, with all offending boxes in it."""
     marked: dict[str, list[Overlay]] = {}
     for finding in cause.findings:
-        if finding.place.image is not None and (finding.place.image in marked or len(marked) < TILES):
-            found = marked.setdefault(finding.place.image, [])
-            if finding.place.box is not None:
-                found.append(Overlay(finding.place.box, "bad", plain(finding.message, 200)))
-    for finding in cause.findings[:PLACES]:
-        named = finding.evidence.get("images")
-        places = finding.evidence.get("boxes")
-        if not isinstance(named, list | tuple):
-            continue
-        aligned = places if isinstance(places, list | tuple) and len(places) == len(named) else [None] * len(named)
-        for image, corners in zip(named, aligned, strict=True):
-            if not isinstance(image, str) or (image not in marked and len(marked) >= TILES):
-                continue
-            found = marked.setdefault(image, [])
-            box = _as_box(corners)
-            if box is not None:
-                found.append(Overlay(box, "bad"))
+        for image, overlay in _pictures(finding):
+            if image in marked or len(marked) < TILES:
+                marked.setdefault(image, []).extend([overlay] if overlay else [])
     out: list[tuple[str, list[Overlay], str, Box | None]] = []
     for image, found in marked.items():
         offending = {o.box for o in found}
@@ -170,6 +158,20 @@ def _examples(
         focus = found[0].box if len(offending) == 1 else None
         out.append((image, context + found, plural(len(found), "place") if len(found) > 1 else "", focus))
     return out
+
+
+def _pictures(finding: Finding) -> Iterator[tuple[str, Overlay | None]]:
+    """The images of one finding, with the offending box where there is one: so a pair of duplicates stays together."""
+    place = finding.place
+    if place.image is not None:
+        yield place.image, Overlay(place.box, "bad", plain(finding.message, 200)) if place.box is not None else None
+    named, boxes = finding.evidence.get("images"), finding.evidence.get("boxes")
+    if isinstance(named, list | tuple):
+        aligned = boxes if isinstance(boxes, list | tuple) and len(boxes) == len(named) else [None] * len(named)
+        for image, corners in zip(named, aligned, strict=True):
+            box = _as_box(corners)
+            if isinstance(image, str):
+                yield image, Overlay(box, "bad") if box else None
 
 
 def _as_box(value: object) -> Box | None:

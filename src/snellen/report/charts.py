@@ -36,7 +36,7 @@ def finite(values: ArrayLike) -> Floats:
 
 def bars(
     label: str, rows: Sequence[tuple[str, Sequence[float]]], series: Sequence[str] = ("",), unit: str = "",
-    most: int = 24, width: float = WIDTH,
+    most: int = 16, width: float = WIDTH,
 ) -> Markup:  # fmt: skip
     """Horizontal bars, one row per name and one bar per series; beyond `most` rows the rest is summed up in words."""
     if not rows:

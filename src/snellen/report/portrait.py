@@ -10,6 +10,7 @@ from snellen.data.facts import DataFacts
 from snellen.report.cards import boxes_of
 from snellen.report.charts import bars, density, heat, histogram
 from snellen.report.plain import plain
+from snellen.report.svg import SERIES
 from snellen.report.thumbnails import Thumbnails, Tile
 from snellen.report.totals import data_totals
 from snellen.result import Result
@@ -43,13 +44,15 @@ def portrait(result: Result, data: DataFacts, thumbnails: Thumbnails) -> Portrai
         ("Brightness", _levels(data, "brightness_p99", "99th percentile of brightness"), "0 black, 1 white."),
         ("Contrast", _levels(data, "contrast", "standard deviation of brightness"), ""),
     ]
-    names = data.classes["class_name"].drop_nulls().to_list()[:8]
+    names = data.classes["class_name"].drop_nulls().to_list()
     return Portrait(
         totals=data_totals(data),
         charts=[(title, drawn, hint) for title, drawn, hint in charts if drawn],
         samples=_samples(result, data, thumbnails),
         notes=[plain(note) for note in data.notes[:20]],
-        legend=[(f"s{i}", plain(name, 40)) for i, name in enumerate(names)] if data.task == "detection" else [],
+        legend=[(f"s{i}", plain(name, 40)) for i, name in enumerate(names)]
+        if data.task == "detection" and len(names) <= SERIES
+        else [],
     )
 
 
