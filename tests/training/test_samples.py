@@ -54,6 +54,17 @@ def test_a_declared_split_is_kept(tmp_path: Path) -> None:
     assert [e.image for e in split.val] == data.images.filter(split="val")["image"].to_list()
 
 
+def test_copies_of_one_picture_go_to_one_part(tmp_path: Path) -> None:
+    data = digit_images(tmp_path, 60)
+    pairs = pl.Series("hash", [f"{i % 30:032x}" for i in range(60)])
+    split = split_examples(DataFacts(**{**vars(data), "images": data.images.with_columns(pairs)}))
+    part = {e.image: which for which, examples in (("train", split.train), ("val", split.val)) for e in examples}
+    assert len(part) == 60
+    names = data.images["image"].to_list()
+    assert all(part[names[i]] == part[names[i + 30]] for i in range(30))
+    assert 6 <= len(split.val) <= 18
+
+
 def test_a_file_outside_the_dataset_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     data = digit_images(tmp_path / "data", 30)

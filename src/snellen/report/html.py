@@ -33,21 +33,16 @@ RESERVE = 10_000
 LEDGER_ROWS = 50
 
 
-class ReportTooLargeError(ValueError):
-    """Even without pictures the page exceeds the budget."""
-
-
 def render_html(result: Result, *, image_root: Path | None) -> str:
     """One self-contained page of at most 2 MB. Pictures are read from `image_root`, None: the page has none.
 
-    Pictures that do not fit are left out, and the page says so; it reads without JavaScript, in the dark, on paper
-    and on a phone. Raises ReportTooLargeError when text alone is over the budget.
+    Pictures that do not fit are left out, then the least of the root causes, and the page says so; it reads without
+    JavaScript, in the dark, on paper and on a phone.
     """
-    bare = len(_page(result, image_root, 0).encode())
-    page = _page(result, image_root, max(0, min(PICTURES, BUDGET - bare - RESERVE)))
-    if len(page.encode()) > BUDGET:
-        raise ReportTooLargeError(f"the report has {bare:,} bytes without any picture, limit {BUDGET:,}")
-    return page
+    cards = len(root_causes(result.verdict))
+    while (bare := len(_page(result, image_root, 0, cards).encode())) > BUDGET and cards:
+        cards //= 2
+    return _page(result, image_root, max(0, min(PICTURES, BUDGET - bare - RESERVE)), cards)
 
 
 def render_fragment(result: Result) -> str:
@@ -55,7 +50,7 @@ def render_fragment(result: Result) -> str:
     return _environment().get_template("fragment.html").render(**_common(result), tables=_totals(result))
 
 
-def _page(result: Result, root: Path | None, allowance: int) -> str:
+def _page(result: Result, root: Path | None, allowance: int, cards: int) -> str:
     for_findings, for_scores, for_samples = (
         Thumbnails(root, int(allowance * part)) for part in (0.55, 0.3, 0.15)
     )  # fmt: skip
@@ -63,7 +58,8 @@ def _page(result: Result, root: Path | None, allowance: int) -> str:
     script = _asset("report.js")
     context = {
         **common,
-        "cards": make_cards(result, common["causes"], for_findings),
+        "cards": make_cards(result, common["causes"][:cards], for_findings),
+        "cards_dropped": len(common["causes"]) - cards,
         "data": portrait(result, result.data, for_samples) if result.data else None,
         "network": architecture(result.network, result.data) if result.network else None,
         "run": training(result.run) if result.run else None,

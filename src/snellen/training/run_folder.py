@@ -2,20 +2,13 @@
 
 import json
 import os
-import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from snellen.errors import UseError
 from snellen.training.recipe import Recipe
-
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "polars")
 
 
 class RunError(UseError):
@@ -73,20 +66,6 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def environment(device: torch.device, processes: int) -> dict[str, str]:
-    """Versions, processor and platform, for `environment.json`."""
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "snellen": version("snellen"),
-        "python": sys.version.split()[0],
-        **{name: version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "device": f"{device.type} ({chip})",
-        "threads": str(torch.get_num_threads()),
-        "processes": str(processes),
-    }
 
 
 def write_model(folder: RunFolder, class_names: Sequence[str], anchors: Any) -> None:

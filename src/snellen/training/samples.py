@@ -5,7 +5,7 @@ Order and augmentation depend on (seed, epoch, index) alone: not on workers, pro
 Shapes: H W side of the square input; M objects of one image; boxes xyxy pixels of that input.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,8 @@ def split_examples(data: DataFacts, seed: int = 0) -> Split:
         raise SamplesError(
             f"{data.root}: nothing to train on: {len(examples)} usable images, {len(class_names)} classes"
         )
-    train, val, spare = _divide(examples, seed)
+    hashes = dict(data.images.select("image", "hash").drop_nulls().iter_rows())
+    train, val, spare = _divide(examples, hashes, seed)
     if not train or not val:
         raise SamplesError(f"{data.root}: {len(train)} training and {len(val)} validation images: both are needed")
     for part, chosen in (("train", train), ("val", val)):
@@ -134,9 +135,12 @@ def _objects(data: DataFacts, index: dict[str, int]) -> dict[str, tuple[NDArray[
 
 
 def _divide(
-    examples: Sequence[tuple[Example, str | None]], seed: int
+    examples: Sequence[tuple[Example, str | None]], hashes: Mapping[str, str], seed: int
 ) -> tuple[list[Example], list[Example], list[Example]]:
-    """Train, val, and those of a test split; test stands in for val where val is not declared."""
+    """Train, val, and those of a test split; test stands in for val where val is not declared.
+
+    Where the parts are drawn here, files with one hash go to one part, or the score would measure memory.
+    """
     by_split: dict[str | None, list[Example]] = {}
     for example, split in examples:
         by_split.setdefault(split, []).append(example)
@@ -148,7 +152,12 @@ def _divide(
         return train, test, by_split.get(None, [])
     pool = train or by_split.get(None, []) or by_split.get("val", []) or test
     strata: dict[int, list[Example]] = {}
+    twins: dict[str, list[Example]] = {}
     for example in sorted(pool, key=lambda e: e.image):
+        copies = twins.setdefault(hashes.get(example.image, example.image), [])
+        copies.append(example)
+        if len(copies) > 1:
+            continue
         # An image of objects is filed under its rarest reading: the first object's class.
         key = example.label if example.label >= 0 else int(example.labels[0]) if len(example.labels) else -1
         strata.setdefault(key, []).append(example)
@@ -162,7 +171,13 @@ def _divide(
         learn += shuffled[held:]
     if not check and len(learn) > 1:
         check.append(learn.pop())
-    return learn, check, []
+    return _with_twins(learn, twins, hashes), _with_twins(check, twins, hashes), []
+
+
+def _with_twins(
+    chosen: Sequence[Example], twins: Mapping[str, list[Example]], hashes: Mapping[str, str]
+) -> list[Example]:
+    return [twin for e in chosen for twin in twins[hashes.get(e.image, e.image)]]
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

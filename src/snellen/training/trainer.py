@@ -21,6 +21,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader
 
 from snellen.data.facts import DataFacts
+from snellen.environment import environment
 from snellen.facts import table
 from snellen.models import create
 from snellen.progress import Progress, silent
@@ -32,7 +33,6 @@ from snellen.training.recipe import Recipe
 from snellen.training.run_folder import (
     RunError,
     RunFolder,
-    environment,
     keep_steps_before,
     read_model,
     write_model,
@@ -376,7 +376,8 @@ class _Run:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         write_text(self.folder.recipe, self.recipe.to_toml())
         write_model(self.folder, self.split.class_names, self.anchors)
-        write_text(self.folder.environment, json.dumps(environment(self.device, self.world), indent=1))
+        here = {"device": str(self.device), "threads": str(torch.get_num_threads()), "processes": str(self.world)}
+        write_text(self.folder.environment, json.dumps({**environment(), **here}, indent=1))
         temporary = self.folder.ledger.with_suffix(".tmp")
         self.split.ledger.write_parquet(temporary)
         temporary.replace(self.folder.ledger)

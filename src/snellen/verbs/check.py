@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from snellen.data.examine import examine
+from snellen.data.facts import DataFacts
 from snellen.environment import environment
 from snellen.findings.engine import judge, required_tier
 from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
@@ -26,7 +27,7 @@ def check(
     `settings`, those that hold for the working folder are used. Raises DatasetError when nothing can be read there.
     """
     settings = settings or load_settings(Path.cwd())
-    rules = chosen_rules(settings.values)
+    rules = [rule for rule in chosen_rules(settings.values) if set(rule.needs().values()) <= {DataFacts}]
     tier = min(required_tier(rules), Tier.HEADERS) if fast else required_tier(rules)
     start = time.perf_counter()
     facts = examine(Path(data), tier=tier, cache=cache, progress=progress)
