@@ -127,6 +127,12 @@ def _again(d: dict[str, Any], **changed: Any) -> None:
     d["annotations"].append({**_first_big(d), "id": 99_999, **changed})
 
 
+def _blow_up(root: Path) -> None:
+    """One 32 px scan saved at 640 px."""
+    path = sorted((root / "train" / "3").glob("*.png"))[0]
+    Image.open(path).resize((640, 640), Image.Resampling.BICUBIC).save(path)
+
+
 def _background_and_missing(root: Path) -> None:
     """One label file emptied, which says background, and one lost, which says nothing."""
     (root / "labels" / "train" / "00003.txt").write_text("")
@@ -259,6 +265,7 @@ SICK: dict[str, Subject] = {
     "truncated-image": files(detection, _cut),
     "extension-mismatch": files(detection, _jpeg_called_png),
     "exif-rotated-image": files(detection, _turned),
+    "odd-image-size": files(classification, _blow_up),
     "blank-image": files(detection, lambda r: Image.fromarray(np.full((128, 128), 9, np.uint8)).save(_one(r))),
     "non-finite-coordinate": _bbox(0, float("nan")),
     "degenerate-box": _bbox(2, 0),
