@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
+from snellen.files import plain_json, write_text, written_whole
+
 Schema = Mapping[str, tuple[pl.DataType, str]]
 """Column -> (dtype, what it holds: unit, range, meaning of null)."""
 
@@ -50,18 +52,19 @@ class Facts:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.TABLES}
 
     def save(self, folder: Path) -> None:
-        """Write `<table>.parquet` and `scalars.json` into `folder`, each under a temporary name and then renamed."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write `<table>.parquet` and `scalars.json` into `folder`, each whole or not at all.
+
+        JSON has no NaN and no infinity: they are written as `{"non-finite": "nan"}`, which `load` turns back.
+        """
         for name in self.TABLES:
-            temporary = folder / f"{name}.parquet.tmp"
-            getattr(self, name).write_parquet(temporary)
-            temporary.replace(folder / f"{name}.parquet")
-        temporary = folder / "scalars.json.tmp"
-        temporary.write_text(json.dumps(self.scalars(), indent=1), encoding="utf-8")
-        temporary.replace(folder / "scalars.json")
+            with written_whole(folder / f"{name}.parquet") as temporary:
+                getattr(self, name).write_parquet(temporary)
+        scalars = plain_json(self.scalars(), lambda value: {"non-finite": str(value)})
+        write_text(folder / "scalars.json", json.dumps(scalars, indent=1, ensure_ascii=False, allow_nan=False))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote. Raises OSError when a part is missing, TypeError when the columns changed since."""
-        scalars = json.loads((folder / "scalars.json").read_text(encoding="utf-8"))
+        text = (folder / "scalars.json").read_text(encoding="utf-8")
+        scalars = json.loads(text, object_hook=lambda d: float(d["non-finite"]) if d.keys() == {"non-finite"} else d)
         return cls(**{name: pl.read_parquet(folder / f"{name}.parquet") for name in cls.TABLES}, **scalars)

@@ -1,6 +1,7 @@
 """Measured columns of a dataset's images, kept between runs in one Parquet file a dataset and tier."""
 
 import os
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from snellen.data.facts import IMAGES
+from snellen.files import written_whole
 from snellen.findings.severity import Tier
 
 FACTS_VERSION = 1
@@ -49,7 +51,7 @@ def load(folder: Path, root: Path, tier: Tier) -> dict[str, tuple[Stamp, dict[st
 
 
 def store(folder: Path, root: Path, tier: Tier, rows: dict[str, tuple[Stamp | None, dict[str, Any]]]) -> None:
-    """Keep `rows` under a temporary name, then rename. A cache that cannot be written is done without."""
+    """Keep `rows`. A cache that cannot be written is done without."""
     schema = {"image": pl.String(), "stamp_bytes": pl.Int64(), "stamp_mtime_ns": pl.Int64()}
     schema |= {name: IMAGES[name][0] for name in MEASURED}
     kept = pl.DataFrame(
@@ -61,14 +63,8 @@ def store(folder: Path, root: Path, tier: Tier, rows: dict[str, tuple[Stamp | No
         schema=schema,
         orient="row",
     )
-    path = _path(folder, root, tier)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), written_whole(_path(folder, root, tier), shared=True) as temporary:
         kept.write_parquet(temporary)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
 
 
 def _path(folder: Path, root: Path, tier: Tier) -> Path:

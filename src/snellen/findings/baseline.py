@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from snellen.files import to_json, write_text
 from snellen.findings.finding import Finding
 from snellen.findings.settings import SettingsError
 
@@ -28,7 +29,5 @@ def write_baseline(path: Path, findings: Iterable[Finding]) -> int:
     """
     entries = {f.fingerprint: {"fingerprint": f.fingerprint, "rule": f.rule, "place": str(f.place)} for f in findings}
     document = {"version": 1, "findings": sorted(entries.values(), key=lambda e: (e["rule"], e["place"]))}
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, to_json(document))
     return len(entries)

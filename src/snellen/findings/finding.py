@@ -6,6 +6,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
+from snellen.files import plain_json
 from snellen.findings.place import Place
 from snellen.findings.severity import Severity
 
@@ -44,7 +45,7 @@ class Finding:
     """One sentence: what, the number against the limit, the consequence."""
     place: Place = field(default_factory=Place)
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    """Numbers and short lists, JSON-serialisable. `images`, when present, lists example images by path."""
+    """Numbers and short lists. `images`, when present, lists example images by path."""
     affected: int = 1
     """How many records (boxes, images, layers, steps) this finding speaks of."""
     of: int | None = None
@@ -69,8 +70,8 @@ class Finding:
         return self.affected / self.of if self.of else None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-serialisable; the schema of `findings.json`."""
-        return {
+        """Strict JSON, whatever a rule put into it (see `plain_json`); the schema of `findings.json`."""
+        record: dict[str, Any] = {
             "rule": self.rule,
             "code": self.code,
             "severity": str(self.severity),
@@ -86,3 +87,4 @@ class Finding:
             "caused_by": self.caused_by,
             "fingerprint": self.fingerprint,
         }
+        return {name: plain_json(value) for name, value in record.items()}

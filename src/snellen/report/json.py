@@ -1,13 +1,12 @@
 """The result as JSON: what machines read, and what `findings.json` in a run folder holds."""
 
-import json
 from typing import Any
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.facts import Facts
+from snellen.files import to_json
 from snellen.findings.severity import Severity
 from snellen.report.causes import root_causes, sentence
-from snellen.report.plain import clean_json
 from snellen.result import Result
 
 SCHEMA_VERSION = 1
@@ -121,7 +120,7 @@ def render_json(result: Result) -> str:
         "environment": {name: str(value) for name, value in result.environment.items()},
         "seconds": dict(result.seconds),
     }  # fmt: skip
-    return json.dumps(clean_json(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(document)
 
 
 def _facts(result: Result) -> dict[str, Facts]:

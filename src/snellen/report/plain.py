@@ -89,22 +89,3 @@ def value_text(value: Any, limit: int = 160) -> str:
         shown = ", ".join(value_text(v, 60) for v in items[:8])
         return plain(shown, limit) + (f" … {len(items) - 8} more" if len(items) > 8 else "")
     return plain(value, limit)
-
-
-def clean_json(value: Any) -> Any:
-    """`value` as JSON can hold it: NaN and infinities null, keys text, numpy scalars native, anything else its text."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, Mapping):
-        return {clean_json(str(k)): clean_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean_json(v) for v in value]
-    if isinstance(value, set | frozenset):
-        return sorted((clean_json(v) for v in value), key=str)
-    if hasattr(value, "tolist"):
-        return clean_json(value.tolist())
-    return clean_json(str(value))

@@ -5,17 +5,17 @@ can have a hundred thousand bad boxes. So the findings of one rule in one file a
 last result says what is missing.
 """
 
-import json
 from typing import Any
 from urllib.parse import quote
 
 from snellen._version import __version__
+from snellen.files import to_json
 from snellen.findings.registry import all_rules
 from snellen.findings.rule import HEADINGS, Rule
 from snellen.findings.severity import Severity
 from snellen.report.causes import sentence
 from snellen.report.files import FileFindings, by_rule_and_file, from_working_folder
-from snellen.report.plain import clean_json, plural
+from snellen.report.plain import plural
 from snellen.result import Result
 
 MAX_RESULTS = 5000
@@ -45,7 +45,7 @@ def render_sarif(result: Result) -> str:
         "properties": {"verdict": sentence(result.verdict), "findings": len(result.verdict.findings)},
     }
     log = {"$schema": SCHEMA_URI, "version": "2.1.0", "runs": [run]}
-    return json.dumps(clean_json(log), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(log)
 
 
 def _descriptor(rule: type[Rule]) -> dict[str, Any]:

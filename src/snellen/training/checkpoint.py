@@ -1,6 +1,5 @@
 """Checkpoints: plain tensors and primitives, written whole or not at all, read without pickled code."""
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 
 from snellen.errors import UseError
+from snellen.files import written_whole
 
 
 class CheckpointError(UseError):
@@ -16,19 +16,9 @@ class CheckpointError(UseError):
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """Write beside `path`, flush to the disk, rename: a kill at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write `path` whole: a kill or a power cut at any moment leaves the old file or the new one."""
+    with written_whole(path, durable=True) as temporary:
+        torch.save(state, temporary)
 
 
 def load(path: Path) -> dict[str, Any]:

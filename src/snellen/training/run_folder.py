@@ -1,13 +1,13 @@
 """Where a run lies on disk, and what stands in it."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from snellen.errors import UseError
+from snellen.files import to_json, write_text
 from snellen.training.recipe import Recipe
 
 
@@ -57,20 +57,9 @@ class RunFolder:
         return self.path / "checkpoints" / "best.pt"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write under a temporary name, flush, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def write_model(folder: RunFolder, class_names: Sequence[str], anchors: Any) -> None:
     """Write `model.json`."""
-    write_text(folder.model, json.dumps({"class_names": list(class_names), "anchors": anchors}, indent=1))
+    write_text(folder.model, to_json({"class_names": list(class_names), "anchors": anchors}), durable=True)
 
 
 def read_model(folder: RunFolder) -> tuple[Recipe, list[str], Any]:
@@ -96,4 +85,4 @@ def keep_steps_before(path: Path, step: int) -> None:
         if not known:
             break
         kept.append(line + "\n")
-    write_text(path, "".join(kept))
+    write_text(path, "".join(kept), durable=True)

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from snellen.data.facts import DataFacts
 from snellen.environment import environment
 from snellen.facts import table
+from snellen.files import to_json, write_text, written_whole
 from snellen.models import create
 from snellen.progress import Progress, silent
 from snellen.training import checkpoint
@@ -36,7 +37,6 @@ from snellen.training.run_folder import (
     keep_steps_before,
     read_model,
     write_model,
-    write_text,
 )
 from snellen.training.samples import Samples, collate, epoch_batches, split_examples
 from snellen.training.schedules import learning_rate
@@ -374,13 +374,12 @@ class _Run:
 
     def _write_header(self) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder.recipe, self.recipe.to_toml())
+        write_text(self.folder.recipe, self.recipe.to_toml(), durable=True)
         write_model(self.folder, self.split.class_names, self.anchors)
         here = {"device": str(self.device), "threads": str(torch.get_num_threads()), "processes": str(self.world)}
-        write_text(self.folder.environment, json.dumps({**environment(), **here}, indent=1))
-        temporary = self.folder.ledger.with_suffix(".tmp")
-        self.split.ledger.write_parquet(temporary)
-        temporary.replace(self.folder.ledger)
+        write_text(self.folder.environment, to_json({**environment(), **here}))
+        with written_whole(self.folder.ledger) as temporary:
+            self.split.ledger.write_parquet(temporary)
         self.folder.steps.write_text("", encoding="utf-8")
 
     def _save(self) -> None:

@@ -8,6 +8,7 @@ from snellen.data.facts import DataFacts
 from snellen.errors import UseError
 from snellen.evaluation.facts import ScoreFacts
 from snellen.facts import Facts
+from snellen.files import to_json, write_text
 from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, load_settings
 from snellen.network.facts import NetworkFacts
@@ -37,7 +38,7 @@ def new_run_folder(out: str | Path | None, subject: Path, resume: bool) -> Path:
 
 
 def write_run(result: Result) -> None:
-    """Write facts, findings, scores and the report into `result.folder`, each under a temporary name first."""
+    """Write facts, findings, scores and the report into `result.folder`, each file whole or not at all."""
     from snellen.report.html import render_html
     from snellen.report.json import render_json
 
@@ -47,24 +48,17 @@ def write_run(result: Result) -> None:
         facts: Facts | None = getattr(result, name)
         if facts is not None:
             facts.save(result.folder / "facts" / name)
-    _write(result.folder / "findings.json", render_json(result))
+    write_text(result.folder / "findings.json", render_json(result))
     if result.scores is not None:
         scores = {row["metric"]: row for row in result.scores.scores.to_dicts()}
-        _write(result.folder / "scores.json", json.dumps(scores, indent=1))
+        write_text(result.folder / "scores.json", to_json(scores))
     about = {
         "subject": result.subject, "recipe": dict(result.recipe), "environment": dict(result.environment),
         "seconds": dict(result.seconds),
     }  # fmt: skip
-    _write(result.folder / "result.json", json.dumps(about, indent=1))
+    write_text(result.folder / "result.json", to_json(about))
     root = Path(result.data.root) if result.data else None
-    _write(result.folder / "report.html", render_html(result, image_root=root))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(result.folder / "report.html", render_html(result, image_root=root))
 
 
 def read_run(folder: str | Path, settings: LoadedSettings | None = None) -> Result:
