@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snellen.data.dataset_error import DatasetError
 from snellen.data.readers import class_folders, coco, voc, yolo
-from snellen.data.records import Records
+from snellen.data.records import Records, clean
 
 LOOKED_FOR = "a data.yaml (YOLO), Annotations/*.xml (VOC), a COCO .json, or folders of images named after classes"
 
@@ -15,6 +15,8 @@ def read_dataset(path: Path) -> Records:
     if not path.exists():
         raise DatasetError(f"{path}: there is nothing at this path; give the folder or annotation file of a dataset")
     path = path.resolve()
+    if clean(str(path)) != str(path):
+        raise DatasetError(f"{clean(str(path))}: the path is not UTF-8; rename the folder or file")
     records = _read(path)
     if not records.images and not records.boxes:
         why = f" ({records.problems[0]['message']})" if records.problems else ""
@@ -38,4 +40,6 @@ def _read(path: Path) -> Records:
         return coco.read(path, files)
     if class_folders.looks_like(path):
         return class_folders.read(path)
-    raise DatasetError(f"{path}: no dataset found there; looked for {LOOKED_FOR}")
+    links = [link.name for link in class_folders.links_out(path)]
+    told = f"; {', '.join(links[:3])}: a link that leads out of the folder is not followed" if links else ""
+    raise DatasetError(f"{path}: no dataset found there; looked for {LOOKED_FOR}{told}")

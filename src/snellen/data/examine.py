@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from snellen.data import cache as measured_cache
 from snellen.data.detect import read_dataset
 from snellen.data.facts import BOXES, CLASSES, IMAGES, LEDGER, PROBLEMS, DataFacts
 from snellen.data.images import measure
-from snellen.data.records import Records
+from snellen.data.records import Records, leads_out
 from snellen.facts import table
 from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
@@ -74,7 +75,7 @@ def _measure_all(records: Records, tier: Tier, cache: Path | None, workers: int,
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         # Our own limit speaks of too large images; Pillow's warnings about damaged metadata are of no use here.
         warnings.simplefilter("ignore")
-        for key, row in zip(fresh, pool.map(lambda k: measure(records.root / k, tier), fresh), strict=True):
+        for key, row in zip(fresh, pool.map(lambda k: _measured(records, k, tier), fresh), strict=True):
             rows[key] = row
             done += 1
             progress("measure images", done, len(keys))
@@ -82,6 +83,37 @@ def _measure_all(records: Records, tier: Tier, cache: Path | None, workers: int,
         records.images[key] |= row
     if cache and fresh:
         measured_cache.store(cache, records.root, tier, {k: (stamps[k], rows[k]) for k in keys})
+
+
+def _measured(records: Records, key: str, tier: Tier) -> dict[str, Any]:
+    refused = {"exists": True, "decoded": False if tier >= Tier.PIXELS else None}
+    if key in records.misnamed:
+        return refused | {"error": "its name is not UTF-8: rename the file"}
+    if leads_out(records.root, records.root / key):
+        return refused | {"error": "a link that leads out of the dataset's folder, not followed: copy the file in"}
+    return measure(records.root / key, tier)
+
+
+def measure_again(data: DataFacts, unreadable: Mapping[str, str]) -> DataFacts:
+    """`data` with the images that were `unreadable` (image -> why) after it was examined measured as they are now.
+
+    They stand in the ledger; an image that reads well again keeps the reason it could not be read by.
+    """
+    if not unreadable:
+        return data
+    rows = data.images.to_dicts()
+    left_out = data.ledger.to_dicts()
+    for row in rows:
+        why = unreadable.get(row["image"])
+        if why is None:
+            continue
+        now = measure(Path(data.root) / row["image"], data.tier)
+        if now["exists"] and not now.get("error"):
+            now |= {"decoded": False, "error": f"{why} (when it was to be trained on)"}
+        row |= now
+        reason = now.get("error") or "the file is missing"
+        left_out.append({"record": "image", "file": row["image"], "image": row["image"], "reason": reason})
+    return replace(data, images=table(IMAGES, rows), ledger=table(LEDGER, left_out))
 
 
 def _ledger(records: Records) -> Iterable[dict[str, Any]]:
@@ -93,7 +125,7 @@ def _ledger(records: Records) -> Iterable[dict[str, Any]]:
     for box in records.boxes:
         if not box["usable"]:
             reason = (
-                "its image is not listed" if box["image"] is None
+                "its image is not listed, lies outside, or is another split's" if box["image"] is None
                 else "its class is not declared" if box["class_name"] is None
                 else "its image's size is unknown" if box["x1"] is None
                 else "its coordinates are not finite or enclose nothing"

@@ -19,7 +19,7 @@ IMAGES: Schema = {
     "label_file": (pl.String(), "the annotation file that speaks of this image; null when there is none"),
     "listed": (pl.Boolean(), "named by the annotations or a split list; false: only found on disk"),
     # tier HEADERS from here
-    "exists": (pl.Boolean(), "a readable file is there"),
+    "exists": (pl.Boolean(), "something is there under this name; `error` says why when it cannot be read"),
     "bytes": (pl.Int64(), "file size"),
     "hash": (pl.String(), "blake2b-128 of the file's bytes, hex"),
     "format": (pl.String(), "JPEG, PNG ... by content, as Pillow names it; null when no decoder knows it"),

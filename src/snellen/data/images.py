@@ -1,6 +1,7 @@
 """What one image file tells: header facts without decoding, and pixel facts from a single decode."""
 
 import io
+import stat
 import struct
 import warnings
 from hashlib import blake2b
@@ -29,6 +30,8 @@ UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, struct.e
 
 def displayed_size(path: Path) -> tuple[int, int] | None:
     """Width and height after EXIF rotation, from the header alone; None when it cannot be read."""
+    if not path.is_file():  # a pipe would block
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -36,24 +39,28 @@ def displayed_size(path: Path) -> tuple[int, int] | None:
                 turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
                 return (image.height, image.width) if turned else (image.width, image.height)
     except UNREADABLE:
-        return _png_size(path.read_bytes()[:24]) if path.is_file() else None
+        try:
+            with path.open("rb") as file:
+                return _png_size(file.read(24))
+        except OSError:
+            return None
 
 
 def measure(path: Path, tier: Tier) -> dict[str, Any]:
     """The columns of `IMAGES` that `tier` asks for, of the file at `path`. Never raises on what a file holds."""
     row: dict[str, Any] = {"exists": False, "decoded": False if tier >= Tier.PIXELS else None}
     try:
-        size = path.stat().st_size
-        row["bytes"] = size
-        if not path.is_file():
-            return row | {"error": "not a regular file"}
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return row | {"exists": True, "error": "not a regular file"}
+        row["bytes"] = size = state.st_size
         if size > MAX_BYTES:
             return row | {"exists": True, "error": f"too large: {size:,} bytes, the limit is {MAX_BYTES:,}"}
         data = path.read_bytes()
     except FileNotFoundError:
         return row
     except (OSError, ValueError) as error:
-        return row | {"error": f"cannot be read: {getattr(error, 'strerror', None) or error}"}
+        return row | {"exists": True, "error": f"cannot be read: {getattr(error, 'strerror', None) or error}"}
     row |= {"exists": True, "hash": blake2b(data, digest_size=16).hexdigest(), "complete": _complete(data)}
     if not data:
         return row | {"error": "the file is empty"}

@@ -15,6 +15,7 @@ Problem kinds that every reader may record:
 
 import math
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,8 @@ class Records:
     classes: dict[int, tuple[str, bool]] = field(default_factory=dict)
     """Class id -> name, declared."""
     notes: list[str] = field(default_factory=list)
+    misnamed: set[str] = field(default_factory=set)
+    """Paths that `relative` had to escape: no file can be opened by them."""
 
     def problem(
         self, kind: str, file: str | None, message: str, *, row: int | None = None, image: str | None = None,
@@ -70,13 +73,17 @@ class Records:
         return False
 
     def relative(self, path: Path) -> str:
-        """`path` below the root, with forward slashes."""
-        return clean(Path(os.path.relpath(path, self.root)).as_posix())
+        """`path` below the root, with forward slashes; bytes that are not UTF-8 escaped."""
+        text = Path(os.path.relpath(path, self.root)).as_posix()
+        key = clean(text)
+        if key != text:
+            self.misnamed.add(key)
+        return key
 
 
 def clean(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Text that UTF-8 can hold: lone surrogates are written as escapes, so that two names stay two."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def one_line(text: str) -> str:
@@ -88,17 +95,31 @@ def inside(root: Path, base: Path, text: str) -> Path:
     """`text` as a path below `root`, seen from `base`. Raises RecordError when it is unusable or leaves `root`."""
     if not text.strip() or "\0" in text or len(text) > 1024:
         raise RecordError("the path is empty, too long or holds a NUL byte")
-    text = clean(text).replace("\\", "/")
+    text = clean(text.replace("\\", "/"))
     path = Path(os.path.normpath(base / text))
     if not path.is_relative_to(os.path.normpath(root)):
         raise RecordError("the path leaves the dataset's folder")
     return path
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file, at most MAX_ANNOTATION_BYTES. Raises RecordError naming value, limit and remedy."""
+def leads_out(root: Path, path: Path) -> bool:
+    """Whether links lead `path`, which lies below `root`, to a file outside of it."""
+    # Not Path.resolve, which raises on a loop of links before Python 3.13.
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def read_bytes(path: Path, root: Path | None = None) -> bytes:
+    """The file, at most MAX_ANNOTATION_BYTES; below `root`, where given, links followed.
+
+    Raises RecordError naming value, limit and remedy; a pipe or a device is not opened.
+    """
     try:
-        size = path.stat().st_size
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise RecordError("is no regular file: it was not opened")
+        if root is not None and leads_out(root, path):
+            raise RecordError("is a link that leads out of the dataset's folder: it was not followed")
+        size = state.st_size
         if size > MAX_ANNOTATION_BYTES:
             raise RecordError(
                 f"{size:,} bytes are more than the {MAX_ANNOTATION_BYTES:,} that are read: split the file"

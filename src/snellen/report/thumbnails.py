@@ -7,6 +7,7 @@ cannot be shown becomes a tile that says why.
 import base64
 import io
 import math
+import os
 import struct
 import warnings
 import zlib
@@ -111,8 +112,9 @@ class Thumbnails:
 
 def inside(root: Path, image: str) -> Path:
     """The file at `image` below `root`, links followed. Raises ValueError when it lies outside or is no plain file."""
-    base = root.resolve()
-    path = (base / image).resolve()
+    # Not Path.resolve, which raises RuntimeError on a loop of links before Python 3.13.
+    base = Path(os.path.realpath(root))
+    path = Path(os.path.realpath(base / image))
     if not path.is_relative_to(base):
         raise ValueError("outside the dataset's folder: not opened")
     if not path.exists():

@@ -1,8 +1,9 @@
 """Class folders: `[train|val|test/]<class>/*.jpg`, one folder a class."""
 
+import os
 from pathlib import Path
 
-from snellen.data.records import IMAGE_SUFFIXES, SPLIT_NAMES, Records, clean, files_below
+from snellen.data.records import IMAGE_SUFFIXES, SPLIT_NAMES, Records, clean, files_below, leads_out
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -11,9 +12,16 @@ def split_folders(folder: Path) -> dict[str, Path]:
     return found if "train" in found else {}
 
 
-def sub_folders(folder: Path) -> list[Path]:
-    """Visible sub-folders, sorted by name."""
-    return sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
+def sub_folders(folder: Path, root: Path | None = None) -> list[Path]:
+    """Visible sub-folders, sorted by name; without `links_out`."""
+    out = set(links_out(folder, root))
+    return sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith(".") and d not in out)
+
+
+def links_out(folder: Path, root: Path | None = None) -> list[Path]:
+    """Links in `folder` to folders outside of `root` (None: `folder` itself), or to a folder that holds the link."""
+    links = (d for d in folder.iterdir() if d.is_symlink() and d.is_dir() and not d.name.startswith("."))
+    return sorted(d for d in links if leads_out(root or folder, d) or folder.resolve().is_relative_to(d.resolve()))
 
 
 def has_images(folder: Path) -> bool:
@@ -24,7 +32,7 @@ def has_images(folder: Path) -> bool:
 def looks_like(folder: Path) -> bool:
     """Whether at least one sub-folder, of a split or of the folder itself, holds images."""
     places = list(split_folders(folder).values()) or [folder]
-    return any(has_images(c) for place in places for c in sub_folders(place))
+    return any(has_images(c) for place in places for c in sub_folders(place, folder))
 
 
 def read(folder: Path) -> Records:
@@ -44,12 +52,16 @@ def read(folder: Path) -> Records:
     places: list[tuple[str | None, Path]] = [*splits.items()] or [(None, folder)]
     if not splits:
         records.notes.append("no split declared")
-    names = sorted({clean(c.name) for _, place in places for c in sub_folders(place)})
+    names = sorted({clean(c.name) for _, place in places for c in sub_folders(place, folder)})
     records.classes = {number: (name, True) for number, name in enumerate(names)}
     for split, place in places:
-        for class_folder in sub_folders(place):
+        for class_folder in sub_folders(place, folder):
             for path in files_below(class_folder, IMAGE_SUFFIXES):
                 records.image(records.relative(path), split=split, class_name=clean(class_folder.name))
+        for path in links_out(place, folder):
+            key = records.relative(path)
+            message = f"{key} is a link that leads out of the dataset's folder, or around in it; it was not followed"
+            records.problem("unsafe-path", key, message, value=os.readlink(path))
         for path in sorted(place.iterdir()):
             if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
                 key = records.relative(path)

@@ -73,7 +73,7 @@ def read(root: Path, files: list[Path]) -> Records:
 def _read_file(records: Records, path: Path, split: str | None) -> None:
     file = records.relative(path)
     try:
-        document = json.loads(read_bytes(path))
+        document = json.loads(read_bytes(path, records.root))
     except RecordError as error:
         records.problem("corrupt-annotation-file", file, f"{file} {error}")
         return

@@ -67,7 +67,7 @@ def _splits(records: Records, folder: Path, stems: set[str]) -> dict[str, str]:
             continue
         file = records.relative(path)
         try:
-            lines = read_bytes(path).decode("utf-8", "replace").splitlines()
+            lines = read_bytes(path, records.root).decode("utf-8", "replace").splitlines()
         except RecordError as error:
             records.problem("corrupt-annotation-file", file, f"{file} {error}")
             continue
@@ -88,7 +88,7 @@ def _read_file(records: Records, path: Path, images: Path, by_stem: dict[str, Pa
     """Read one XML; True when its <filename> is not the image of the same stem."""
     file = records.relative(path)
     try:
-        root = defusedxml.ElementTree.fromstring(read_bytes(path))
+        root = defusedxml.ElementTree.fromstring(read_bytes(path, records.root))
     except RecordError as error:
         records.problem("corrupt-annotation-file", file, f"{file} {error}", image=_key(records, by_stem, path.stem))
         return False

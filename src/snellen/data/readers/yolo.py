@@ -167,7 +167,7 @@ def _listed(records: Records, actual: Path, base: Path) -> list[Path]:
         return list(files_below(actual, IMAGE_SUFFIXES))
     file = records.relative(actual)
     try:
-        lines = read_bytes(actual).decode("utf-8", "replace").splitlines()
+        lines = read_bytes(actual, records.root).decode("utf-8", "replace").splitlines()
     except RecordError as error:
         records.problem("corrupt-annotation-file", file, f"{file} {error}")
         return []
@@ -199,7 +199,7 @@ def _read_image(records: Records, image: Path, named: Path, split: str) -> None:
     if not records.image(key, split=split, label_file=file) or file is None:
         return
     try:
-        text = read_bytes(label).decode("utf-8", "replace")
+        text = read_bytes(label, records.root).decode("utf-8", "replace")
     except RecordError as error:
         records.problem("corrupt-annotation-file", file, f"{file} {error}", image=key)
         return
@@ -245,7 +245,7 @@ def _orphans(records: Records) -> None:
     for folder in sorted({records.root / Path(file).parent for file in used}):
         for path in sorted(folder.glob("*.txt")):
             file = records.relative(path)
-            if file not in used and path.name != "classes.txt" and not _is_list(path):
+            if file not in used and path.name != "classes.txt" and not (path.is_file() and _is_list(path)):
                 records.problem("orphan-label", file, f"{file} has no image")
 
 
