@@ -1,4 +1,7 @@
-"""Short real trainings on scikit-learn's digits: healthy ones of many kinds, and one with each fault."""
+"""Short real trainings on scikit-learn's digits: healthy ones of many kinds, and one with each fault.
+
+Each network is examined before it is trained, and its facts are judged beside those of the run, as the exam does.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from snellen.facts import Facts
+from snellen.network.examine import examine
+from snellen.network.facts import NetworkFacts
 from snellen.watch.facts import RunFacts
 from snellen.watch.recorder import Recorder
 
@@ -101,6 +106,10 @@ class Cut(nn.Module):
         return self.head(self.stem(x).detach())
 
 
+def look(model: nn.Module, features: int = 64, task: str = "classification") -> NetworkFacts:
+    return examine(model, (1, features), task=task)
+
+
 def train(
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
@@ -120,6 +129,7 @@ def train(
     grad: bool = True,
     expected: float | None = LOG10,
     kind: str = "cross-entropy",
+    task: str | None = None,
     size: int = 32,
     epochs: int = 1,
 ) -> list[Facts]:
@@ -127,9 +137,11 @@ def train(
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=3e-3)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule) if schedule else None
     every = max(steps // epochs, 1)
+    task = task or ("classification" if kind == "cross-entropy" else "")
+    looked = look(model, task=task)
     with Recorder(model, optimizer, every=10) as recorder:
         recorder.start(
-            task="classification", num_classes=10, loss_kind=kind, initial_loss_expected=expected,
+            task=task, num_classes=10, loss_kind=kind, initial_loss_expected=expected,
             metric_name="accuracy", baseline_metric=0.101,
         )  # fmt: skip
         done: list[float] = []
@@ -155,13 +167,14 @@ def train(
                 optimizer.step()
             done.append(total)
             recorder.step(
-                loss=total, epoch=number // every, batch_size=size * accumulate, grad_norm=norm, clip_limit=clip
-            )
+                loss=total, epoch=number // every, batch_size=len(x) * accumulate, grad_norm=norm, clip_limit=clip,
+                labels=y if y.dim() == 1 and not y.is_floating_point() else None,
+            )  # fmt: skip
             if scheduler:
                 scheduler.step()
             if (number + 1) % every == 0:
                 recorder.epoch(epoch=number // every, train_loss=float(np.mean(done[-every:])))
-    return [recorder.facts()]
+    return [looked, recorder.facts()]
 
 
 SEED = 1
@@ -189,6 +202,7 @@ def regression() -> list[Facts]:
     x, y = torch.tensor(data / data.std(0), dtype=torch.float32), torch.tensor(target, dtype=torch.float32)[:, None]
     model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    looked = look(model, 10, "regression")
     with Recorder(model, optimizer) as recorder:
         recorder.start(task="regression", loss_kind="mse")
         for i in range(120):
@@ -198,7 +212,7 @@ def regression() -> list[Facts]:
             value.backward()
             optimizer.step()
             recorder.step(loss=value.item())
-    return [recorder.facts()]
+    return [looked, recorder.facts()]
 
 
 def frozen() -> list[Facts]:
@@ -221,6 +235,7 @@ def gan() -> list[Facts]:
     judge = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
     first = torch.optim.Adam(judge.parameters(), lr=2e-3, betas=(0.5, 0.999))
     second = torch.optim.Adam(generator.parameters(), lr=2e-3, betas=(0.5, 0.999))
+    looked = look(judge, task="")
     with Recorder(judge, first) as recorder:
         for x, _ in batches(120):
             ones, fake = torch.ones(32, 1), generator(torch.randn(32, 8))
@@ -234,12 +249,13 @@ def gan() -> list[Facts]:
             second.zero_grad()
             other.backward()
             second.step()
-    return [recorder.facts()]
+    return [looked, recorder.facts()]
 
 
 def two_optimizers() -> list[Facts]:
     model = mlp()
     stem, head = sgd(model[:-1], 0.1), torch.optim.Adam(model[-1].parameters(), lr=3e-3)
+    looked = look(model)
     with Recorder(model, head) as recorder:
         recorder.start(task="classification", num_classes=10, loss_kind="cross-entropy", initial_loss_expected=LOG10)
         for x, y in batches(60):
@@ -248,7 +264,7 @@ def two_optimizers() -> list[Facts]:
             value.backward()
             stem.step(), head.step()
             recorder.step(loss=value.item())
-    return [recorder.facts()]
+    return [looked, recorder.facts()]
 
 
 def decay_groups() -> list[Facts]:
@@ -292,6 +308,46 @@ def validated() -> list[Facts]:
             model.train()
 
     return train(model, before=before, steps=80)
+
+
+def sorted_by_class(steps: int = 60, **more: Any) -> list[Facts]:
+    """Every image once, in the order of the classes, as an unshuffled loader of class folders gives them."""
+    x, y = digits()
+    order = y.argsort(stable=True)
+    rows = iter(order.repeat(-(-32 * steps // len(y))).split(32))
+
+    def spoil(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        now = next(rows)
+        return x[now], y[now]
+
+    return train(mlp(), spoil=spoil, steps=steps, **more)
+
+
+def balanced() -> list[Facts]:
+    """Four images of each of eight classes per batch, as metric learning draws them."""
+    x, y = digits()
+
+    def spoil(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.cat([(y == c).nonzero()[torch.randint(170, (4,)), 0] for c in torch.randperm(10)[:8]])
+        return x[rows], y[rows]
+
+    return train(mlp(), spoil=spoil)
+
+
+def broadcast(**more: Any) -> list[Facts]:
+    """(N, 1) predictions against (N,) targets, the difference squared by hand."""
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return (out - y.float()).square().mean()
+
+    return train(model, loss=loss, kind="mse", expected=None, **more)
+
+
+def one_number(target: Callable[[Tensor], Tensor]) -> list[Facts]:
+    """(N,) predictions against (N,) targets."""
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0))
+    return train(model, loss=lambda out, y: (out - target(y.float())).square().mean(), kind="mse", expected=None)
 
 
 def stale_head() -> list[Facts]:
@@ -341,6 +397,7 @@ def told(**columns: Any) -> list[Facts]:
     steps = columns.pop("steps", 60)
     model = mlp()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    looked = look(model)
     with Recorder(model, optimizer) as recorder:
         for number, (x, y) in enumerate(batches(steps)):
             value = F.cross_entropy(model(x), y)
@@ -349,7 +406,7 @@ def told(**columns: Any) -> list[Facts]:
             optimizer.step()
             more = {k: v(number) if callable(v) else v for k, v in columns.items()}
             recorder.step(loss=value.item(), **more)
-    return [recorder.facts()]
+    return [looked, recorder.facts()]
 
 
 def memorised() -> list[Facts]:
@@ -358,6 +415,7 @@ def memorised() -> list[Facts]:
     noisy = torch.where(torch.arange(40) % 3 == 0, (y[:40] + 1) % 10, y[:40])
     model = mlp(width=128)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    looked = look(model)
     with Recorder(model, optimizer) as recorder:
         for epoch in range(40):
             for part in range(2):
@@ -370,7 +428,7 @@ def memorised() -> list[Facts]:
             with torch.no_grad():
                 held = F.cross_entropy(model(x[1000:1200]), y[1000:1200]).item()
             recorder.epoch(epoch=epoch, train_loss=value.item(), val_loss=held)
-    return [recorder.facts()]
+    return [looked, recorder.facts()]
 
 
 def other_labels_in_validation() -> list[Facts]:
@@ -378,6 +436,7 @@ def other_labels_in_validation() -> list[Facts]:
     x, y = digits()
     model = mlp()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    looked = look(model)
     with Recorder(model, optimizer) as recorder:
         recorder.start(task="classification", loss_kind="cross-entropy", metric_name="accuracy", baseline_metric=0.101)
         for epoch in range(5):
@@ -390,7 +449,7 @@ def other_labels_in_validation() -> list[Facts]:
             with torch.no_grad():
                 right = (model(x).argmax(1) == (y + 1) % 10).float().mean().item()
             recorder.epoch(epoch=epoch, train_loss=value.item(), metric=right)
-    return [recorder.facts()]
+    return [looked, recorder.facts()]
 
 
 def cosine(steps: int) -> Callable[[int], float]:
@@ -428,6 +487,9 @@ CLEAN: dict[str, Make] = {
     "three steps": seeded(lambda: train(mlp(), steps=3)),
     "fine-tuning with a tiny rate, 20 steps": seeded(lambda: train(mlp(), steps=20, schedule=lambda i: 1e-3)),
     "three epochs": seeded(lambda: train(mlp(), steps=90, epochs=3)),
+    "four images of each class": seeded(balanced),
+    "squared loss, one number": seeded(lambda: one_number(lambda y: y)),
+    "squared loss, one constant target as in LSGAN": seeded(lambda: one_number(torch.ones_like)),
     "SGD with rate 0.2": seeded(lambda: with_sgd(mlp(), 0.2, momentum=0.0)),
 }
 
@@ -458,6 +520,8 @@ SICK: dict[str, Make] = {
     "no-positive-targets": seeded(lambda: told(targets=90, positives=0)),
     "negative-loss": seeded(lambda: with_sgd(mlp(), 0.01, sign=-1.0)),
     "constant-input": seeded(lambda: train(mlp(), spoil=lambda x, y: (torch.zeros_like(x), y))),
+    "class-pure-batches": seeded(sorted_by_class),
+    "broadcast-loss": seeded(broadcast),
     "loss-flat": seeded(shuffled_labels),
     "overfitting": seeded(memorised),
     "below-baseline": seeded(other_labels_in_validation),

@@ -27,6 +27,8 @@ RUN_FAULTS = (
     "gradients-not-cleared",
     "no-positive-targets",
     "model-in-eval-mode",
+    "class-pure-batches",
+    "broadcast-loss",
 )
 
-TRAINING_FAULTS = (*RUN_FAULTS, *NETWORK_FAULTS)
+TRAINING_FAULTS = (*RUN_FAULTS, *NETWORK_FAULTS, "frozen-parameters", "missing-nonlinearity")

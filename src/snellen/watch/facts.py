@@ -19,6 +19,10 @@ STEPS: Schema = {
     "batch_size": (pl.Int64(), "images in the global batch"),
     "targets": (pl.Int64(), "objects in the batch; null in classification"),
     "positives": (pl.Int64(), "anchors matched to objects; null in classification"),
+    "same_class": (
+        pl.Float64(),
+        "share of the batch's pairs of images with one class id; null when ids were not given",
+    ),
     "training_mode": (pl.Boolean(), "the model was in train() mode at this step"),
     "grads_before_backward": (pl.Boolean(), "gradients of the step before were still there when backward began"),
     "seconds": (pl.Float64(), "wall time of the step"),
@@ -38,7 +42,12 @@ EPOCHS: Schema = {
 SIGNALS: Schema = {
     "step": (pl.Int64(), ""),
     "layer": (pl.String(), "dotted module or parameter name"),
-    "signal": (pl.String(), "weight_norm, grad_norm, update_ratio, zero_fraction, saturation, output_std, nonfinite"),
+    "signal": (
+        pl.String(),
+        "weight_norm, grad_norm, update_ratio, zero_fraction, saturation, output_std, nonfinite; of layer output, where"
+        " it is one number per sample: target_dependence, the share of dloss/doutput that is no linear function of the"
+        " outputs alone, and target_seen, the output at which that function is 0",
+    ),
     "value": (pl.Float64(), ""),
 }
 
@@ -82,5 +91,7 @@ class RunFacts(Facts):
     """Minimum, maximum and mean row sum of the model's first outputs; empty when not taken."""
     baseline_metric: float | None = None
     """The metric of the best constant guess (majority share); None when not defined."""
+    same_class: float | None = None
+    """Share of all pairs of images seen with one class id, 0..1; what a batch drawn at random has on average."""
     finished: bool = True
     stop_reason: str = ""

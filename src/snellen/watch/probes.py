@@ -189,6 +189,8 @@ class Probes:
         y = first_tensor(output)
         if y is None or not y.is_floating_point() or not y.numel():
             return
+        if self.sampling and y.grad_fn is not None and y.numel() == y.shape[0] >= 4:
+            y.register_hook(self._pull(y.detach().clone()))
         y = y.detach()
         self.seen["output_sum"] = y.sum(dtype=torch.float32)
         if self.step < FIRST_STEPS and y.dim() == 2 and y.shape[1] > 1:
@@ -197,6 +199,18 @@ class Probes:
             self.seen["output"] = torch.stack(
                 [y.min(), y.max(), rows.mean(), (columns - 1).abs().max(), (y == 0).float().mean()]
             )
+
+    def _pull(self, output: Tensor) -> Any:
+        """On the gradient of one output per sample: the line that fits it best, and what is left of it."""
+
+        def arrived(gradient: Tensor) -> None:
+            y, g = output.float().reshape(-1), gradient.detach().float().reshape(-1)
+            dy, dg = y - y.mean(), g - g.mean()
+            slope = (dy * dg).sum() / dy.square().sum().clamp_min(1e-30)
+            rest = (dg - slope * dy).abs().max()
+            self.seen["pull"] = torch.stack([rest, slope, dy.abs().max(), g.abs().max(), y.mean() - g.mean() / slope])
+
+        return arrived
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         seen = self.seen

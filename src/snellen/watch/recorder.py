@@ -14,6 +14,7 @@ counts steps its `step` is the first of them and its `value` how many.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,10 @@ COUNTED = {
 }
 
 
+RESOLUTION = 1e-3
+"""Share of the largest dloss/doutput that its slope must make up to be told from rounding (float32: about 1e-6)."""
+
+
 class Recorder:
     """Watches `model` and `optimizer` from `__enter__` or `start` until `__exit__` or `finish`.
 
@@ -55,6 +60,7 @@ class Recorder:
         self._counts: dict[str, list[int]] = {}
         self._single: dict[str, dict[str, Any]] = {}
         self._outputs: list[list[float]] = []
+        self._classes: Counter[int] = Counter()
         self._about: dict[str, Any] = {"task": "", "loss_kind": "", "metric_name": "", "finished": False}
         self._options: dict[str, Any] = {}
         self._finished = False
@@ -97,14 +103,25 @@ class Recorder:
         batch_size: int | None = None,
         targets: int | None = None,
         positives: int | None = None,
+        labels: Tensor | None = None,
         grad_norm: float | None = None,
         clip_limit: float | None = None,
         seconds: float = 0.0,
         data_seconds: float = 0.0,
         skipped: bool = False,
     ) -> None:
-        """Record one optimizer step; call it right after `optimizer.step()`. Fields as in `watch.facts.STEPS`."""
+        """Record one optimizer step; call it right after `optimizer.step()`. Fields as in `watch.facts.STEPS`.
+
+        `labels`: class ids of the batch, integers of shape (N,) on any device; from them comes `same_class`.
+
+        Raises:
+            ValueError: `labels` are not one integer per image.
+        """
         seen = self._probes.taken()
+        if labels is not None:
+            if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex():
+                raise ValueError(f"labels {labels.dtype} {list(labels.shape)}: one integer per image is needed")
+            seen["labels"] = labels.detach().clone()
         if not self._options:
             self._options = self._optimizer_options()
         row: dict[str, Any] = {
@@ -118,6 +135,7 @@ class Recorder:
             "batch_size": batch_size,
             "targets": targets,
             "positives": positives,
+            "same_class": None,
             "training_mode": seen.get("training"),
             "grads_before_backward": None,
             "seconds": seconds,
@@ -181,6 +199,7 @@ class Recorder:
             missing_from_optimizer=[n for n in trainable if n not in optimized and n not in self._moved()],
             without_gradient=sorted(self._probes.without_gradient or ()),
             output_range=self._output_range(),
+            same_class=_same_class(self._classes),
             **self._about,
         )
 
@@ -194,6 +213,7 @@ class Recorder:
             "counts": self._counts,
             "single": self._single,
             "outputs": self._outputs,
+            "classes": dict(self._classes),
             "options": self._options,
             "step": self._probes.step,
             "optimizer_steps": self._probes.optimizer_steps,
@@ -211,6 +231,7 @@ class Recorder:
         self._counts = {kind: list(pair) for kind, pair in state["counts"].items()}
         self._single = {kind: dict(event) for kind, event in state["single"].items()}
         self._outputs = [list(row) for row in state["outputs"]]
+        self._classes = Counter(state.get("classes", {}))
         self._options = dict(state["options"])
         probes = self._probes
         probes.step, probes.optimizer_steps = state["step"], state["optimizer_steps"]
@@ -275,8 +296,21 @@ class Recorder:
             self._outputs.append(seen["output"])
             if seen["output"][3] < 5e-3 and seen["output"][0] >= 0:
                 self._count("columns-sum-to-one", step)
+        if labels := seen.get("labels"):
+            counts = Counter(int(label) for label in labels)
+            row["same_class"] = _same_class(counts)
+            self._classes += counts
+        if "pull" in seen:
+            self._understand_pull(step, seen["pull"])
         if "non-finite" not in self._single:
             self._find_non_finite(row, seen, scalar)
+
+    def _understand_pull(self, step: int, pull: list[float]) -> None:
+        """Keep what is left of dloss/doutput after the best line through it, where the line is more than rounding."""
+        rest, slope, spread, top, zero = pull
+        if math.isfinite(sum(pull)) and slope * spread > RESOLUTION * top > 0:
+            for name, value in (("target_dependence", rest / top), ("target_seen", zero)):
+                self._signals.append({"step": step, "layer": "output", "signal": name, "value": value})
 
     def _find_non_finite(self, row: dict[str, Any], seen: dict[str, Any], scalar: dict[str, float]) -> None:
         step, loss = row["step"], row["loss"]
@@ -344,6 +378,12 @@ class Recorder:
             return []
         rows = sum(o[2] for o in self._outputs) / len(self._outputs)
         return [min(o[0] for o in self._outputs), max(o[1] for o in self._outputs), rows]
+
+
+def _same_class(counts: Counter[int]) -> float | None:
+    """Share of pairs with one class; unlike entropy it is, for random batches, the same at every batch size."""
+    total = counts.total()
+    return sum(n * (n - 1) for n in counts.values()) / (total * (total - 1)) if total > 1 else None
 
 
 def _read(tensors: list[Tensor]) -> list[list[float]]:

@@ -41,7 +41,7 @@ class ActivationOnOutput(Rule):
     name = "activation-on-output"
     code = "NET006"
     category = Category.SUSPICIOUS
-    causes = ("softmax-before-cross-entropy", "relu-on-logits")
+    causes = ("softmax-before-cross-entropy", "softmax-over-batch", "relu-on-logits")
 
     def check(self, network: NetworkFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -38,6 +38,7 @@ class InitialLossOff(Rule):
     name = "initial-loss-off"
     code = "RUN017"
     category = Category.SUSPICIOUS
+    causes = ("non-finite-weights", "initial-scale-off")
 
     class Options(RuleOptions):
         """Options of this rule."""

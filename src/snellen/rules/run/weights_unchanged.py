@@ -44,6 +44,7 @@ class WeightsUnchanged(Rule):
         "forward-without-grad",
         "parameters-missing-from-optimizer",
         "layer-without-gradient",
+        "frozen-parameters",
         "lr-zero",
         "clipping-dominates",
         "dead-relu",
