@@ -70,9 +70,8 @@ def test_what_was_written_reads_as_what_was_meant(value: Any) -> None:
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_facts_keep_numbers_that_json_has_not(tmp_path: Path, odd: float) -> None:
-    facts = RunFacts(
-        **RunFacts.empty_tables(), output_range=[odd, 1.0], options={"lr": np.float32(0.5), "betas": (0.9,)}
-    )
+    tables: dict[str, Any] = dict(RunFacts.empty_tables())
+    facts = RunFacts(**tables, output_range=[odd, 1.0], options={"lr": np.float32(0.5), "betas": (0.9,)})
     facts.save(tmp_path)
     strict((tmp_path / "scalars.json").read_text(encoding="utf-8"))
     read = RunFacts.load(tmp_path)

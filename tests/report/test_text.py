@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from snellen.findings import Place, Severity
+from snellen.report.causes import root_causes
 from snellen.report.plain import number, plain, share, short, size
 from snellen.report.text import render_text
 from snellen.result import Result
-from tests.report.subjects import hostile, result, verdict
+from tests.report.subjects import finding, hostile, result, verdict
 
 
 def test_leads_with_the_verdict_then_root_causes(tmp_path: Path) -> None:
@@ -44,6 +46,21 @@ def test_tells_totals_skipped_rules_and_what_was_silenced(tmp_path: Path) -> Non
         "snellen explain box-out-of-bounds",
     ):  # fmt: skip
         assert told in text, told
+
+
+def test_a_fault_that_explains_much_comes_before_one_bad_record() -> None:
+    box = finding("box-out-of-bounds", "ANN003", Severity.ERROR, of=1)
+    many = [finding("duplicate-image", "SPL001", Severity.ERROR, place=Place(image=f"{i}.png")) for i in range(9)]
+    root = finding("lr-too-high", "RUN002", Severity.ERROR)
+    followers = [finding(name, "EVL010", caused_by=root.fingerprint) for name in ("loss-flat", "below-baseline")]
+    order = [cause.rule for cause in root_causes(verdict([box, *many, root, *followers]))]
+    assert order == ["lr-too-high", "box-out-of-bounds", "duplicate-image"]
+
+
+def test_only_headline_scores_are_printed(tmp_path: Path) -> None:
+    text = render_text(result(tmp_path))
+    assert "mAP " in text
+    assert "mAP_large" not in text
 
 
 def test_healthy_and_unjudged_are_not_the_same() -> None:

@@ -83,7 +83,10 @@ def skipped_by_reason(verdict: Verdict) -> list[tuple[str, list[str]]]:
 
 
 def root_causes(verdict: Verdict) -> list[Cause]:
-    """Root causes: by severity, then by the share of records they concern, then by how many and what follows."""
+    """Root causes: by severity, then by the kinds of consequences they explain, share of records and their number.
+
+    So a fault that spoiled the training comes before one bad box of the same severity.
+    """
     under: dict[str, list[Finding]] = {}
     for finding in verdict.findings:
         if finding.caused_by is not None:
@@ -96,7 +99,7 @@ def root_causes(verdict: Verdict) -> list[Cause]:
         causes.append(
             Cause(worst.rule, worst.code, max(f.severity for f in items), items, tuple(group(follow)))
         )  # fmt: skip
-    causes.sort(key=lambda c: (-c.severity, -(c.share or 0.0), -c.affected, -len(c.consequences), c.code))
+    causes.sort(key=lambda c: (-c.severity, -len(c.consequences), -(c.share or 0.0), -c.affected, c.code))
     return causes
 
 

@@ -20,7 +20,7 @@ from snellen.report.performance import performance
 from snellen.report.plain import number, plain, plural, share, value_text
 from snellen.report.portrait import portrait
 from snellen.report.thumbnails import Thumbnails
-from snellen.report.totals import data_totals, network_totals, run_totals, score_rows
+from snellen.report.totals import data_totals, headline_rows, network_totals, run_totals
 from snellen.report.training import training
 from snellen.result import Result
 
@@ -102,7 +102,7 @@ def _totals(result: Result) -> list[tuple[str, list[tuple[str, str]]]]:
     if result.run is not None:
         tables.append(("training", run_totals(result.run)))
     if result.scores is not None:
-        tables.append(("scores", [(row.metric, number(row.value)) for row in score_rows(result.scores)]))
+        tables.append(("scores", [(row.metric, number(row.value)) for row in headline_rows(result.scores)]))
     return tables
 
 

@@ -11,13 +11,12 @@ from snellen.report.charts import Series, bars, lines
 from snellen.report.marks import confusion, intervals
 from snellen.report.plain import number, plain
 from snellen.report.thumbnails import Box, Overlay, Thumbnails, Tile
-from snellen.report.totals import Score, score_rows
+from snellen.report.totals import HEADLINE, Score, headline_rows, score_rows
 
 MOST_CLASSES = 100
 MOST_CURVES = 8
 MOST_CONFUSED = 25
 GALLERY = 12
-HEADLINES = 6
 ALL = "(all)"
 BACKGROUND = "(background)"
 
@@ -44,14 +43,13 @@ class Performance:
 
 def performance(scores: ScoreFacts, thumbnails: Thumbnails) -> Performance:
     """Tables, drawings and pictures of `scores`."""
-    rows = score_rows(scores)
     columns, table = _per_class(scores)
     matrix, of = _confusion(scores)
     galleries = _detection_gallery(scores, thumbnails) if scores.task == "detection" else _mistakes(scores, thumbnails)
     return Performance(
-        headline=rows[:HEADLINES],
-        rest=rows[HEADLINES:],
-        headline_chart=_headline_chart(rows),
+        headline=headline_rows(scores),
+        rest=[row for row in score_rows(scores) if row.metric not in HEADLINE],
+        headline_chart=_headline_chart(headline_rows(scores)),
         convention=plain(scores.convention, 600),
         about=f"{scores.images:,} images of split {plain(scores.split)}"
         + (f", input {scores.input_size} px" if scores.input_size else ""),
@@ -67,10 +65,10 @@ def performance(scores: ScoreFacts, thumbnails: Thumbnails) -> Performance:
 
 
 def _headline_chart(rows: list[Score]) -> Markup:
-    """Scores on 0..1: those with an interval, or the first."""
-    unit = [(r.metric, r.value, r.low, r.high) for r in rows if r.value is not None and 0 <= r.value <= 1]
-    drawn = [r for r in unit if r[2] is not None] or unit[:HEADLINES]
-    return intervals("scores with 95 % intervals", drawn[:8]) if drawn else Markup("")
+    """Those with an interval, or all."""
+    known = [(r.metric, r.value, r.low, r.high) for r in rows if r.value is not None]
+    drawn = [r for r in known if r[2] is not None] or known
+    return intervals("scores with 95 % intervals", drawn) if drawn else Markup("")
 
 
 def _per_class(scores: ScoreFacts) -> tuple[list[str], list[list[str]]]:
@@ -121,7 +119,7 @@ def _gap(scores: ScoreFacts) -> tuple[str, Markup, str]:
         (k, [100 * v, 100 * there])
         for k, v in scores.train_scores.items()
         for there in [scores.score(k)]
-        if there is not None
+        if k in HEADLINE and there is not None
     ]
     drawn = bars("training against validation", [(plain(k), [round(x, 1) for x in p]) for k, p in pairs],
                  ["train", plain(scores.split, 20)], unit=" %")  # fmt: skip

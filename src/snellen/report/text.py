@@ -13,7 +13,7 @@ from snellen.findings.finding import Finding
 from snellen.findings.severity import Severity
 from snellen.report.causes import Cause, root_causes, sentence, skipped_by_reason
 from snellen.report.plain import number, plain, plural
-from snellen.report.totals import data_totals, network_totals, run_totals, score_rows
+from snellen.report.totals import data_totals, headline_rows, network_totals, run_totals
 from snellen.result import Result
 
 PLACES_PER_RULE = 10
@@ -97,7 +97,7 @@ def _tables(result: Result) -> Iterable[tuple[str, list[tuple[str, str]]]]:
     if result.scores is not None:
         rows = [
             (row.metric, number(row.value) + (f"  ({number(row.low)} – {number(row.high)})" if row.interval else ""))
-            for row in score_rows(result.scores)
+            for row in headline_rows(result.scores)
         ]
         yield f"scores on {plain(result.scores.split)}", rows
 

@@ -11,6 +11,8 @@ from snellen.report.plain import number, plain, plural, share, short, size
 from snellen.watch.facts import RunFacts
 
 Rows = list[tuple[str, str]]
+HEADLINE = ("mAP", "mAP50", "mAP75", "f1", "accuracy", "balanced_accuracy", "macro_f1")
+"""Metrics shown without asking for all of them; the others stand in the page's list and in JSON."""
 
 
 def data_totals(data: DataFacts) -> Rows:
@@ -126,6 +128,11 @@ class Score:
     def interval(self) -> bool:
         """Whether a bootstrap interval was taken."""
         return self.low is not None and self.high is not None
+
+
+def headline_rows(scores: ScoreFacts) -> list[Score]:
+    """The metrics of `HEADLINE` that this evaluation has."""
+    return [row for row in score_rows(scores) if row.metric in HEADLINE]
 
 
 def score_rows(scores: ScoreFacts) -> list[Score]:
