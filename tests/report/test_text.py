@@ -49,10 +49,15 @@ def test_tells_totals_skipped_rules_and_what_was_silenced(tmp_path: Path) -> Non
 
 
 def test_a_fault_that_explains_much_comes_before_one_bad_record() -> None:
-    box = finding("box-out-of-bounds", "ANN003", Severity.ERROR, of=1)
-    many = [finding("duplicate-image", "SPL001", Severity.ERROR, place=Place(image=f"{i}.png")) for i in range(9)]
-    root = finding("lr-too-high", "RUN002", Severity.ERROR)
-    followers = [finding(name, "EVL010", caused_by=root.fingerprint) for name in ("loss-flat", "below-baseline")]
+    box = finding("box-out-of-bounds", "ANN003", Severity.ERROR, message="m", of=1)
+    many = [
+        finding("duplicate-image", "SPL001", Severity.ERROR, message="m", place=Place(image=f"{i}.png"))
+        for i in range(9)
+    ]
+    root = finding("lr-too-high", "RUN002", Severity.ERROR, message="m")
+    followers = [
+        finding(name, "EVL010", message="m", caused_by=root.fingerprint) for name in ("loss-flat", "below-baseline")
+    ]
     order = [cause.rule for cause in root_causes(verdict([box, *many, root, *followers]))]
     assert order == ["lr-too-high", "box-out-of-bounds", "duplicate-image"]
 
