@@ -2,7 +2,7 @@
 
 As in the exam, the network is examined before training and its facts are judged beside those of the run; there are no
 facts of a dataset. "in-sample" are the faults that rules were written against; "held-out" are others. A fault is named
-right when an accepted name is the only root finding. "-" is expected where no rule claims to know the fault.
+right when accepted names are the only root findings. "-" is expected where no rule claims to know the fault.
 """
 
 from collections import Counter
@@ -107,12 +107,12 @@ def roots(make: Callable[[], list[Facts]], seed: int) -> tuple[list[str], list[s
 
 
 def outcome(found: list[str], accepted: set[str]) -> str:
-    """right: one accepted name and no other root; also: an accepted one among others; symptom, silent or misnamed."""
+    """right: accepted names and no other root; also: an accepted one among others; symptom, silent or misnamed."""
     names = set(found)
     if not names:
         return "silent"
     if names & accepted:
-        return "right" if len(names) == 1 else "also"
+        return "right" if names <= accepted else "also"
     return "symptom" if names <= SYMPTOMS else "misnamed"
 
 
@@ -131,7 +131,9 @@ def table(title: str, faults: Mapping[str, tuple[set[str], Callable[[], list[Fac
         verdict = "/".join(f"{n} {kind}" for kind, n in Counter(kinds).items())
         print(f"{name:38} {verdict:12} root: {said}{f'  folded: {folded}' if folded else ''}")
     n = len(faults) * len(SEEDS)
-    print(f"{title}: {whole} of {len(faults)} faults named right, and nothing else, with every seed")
+    known = sum(bool(accepted) for accepted, _ in faults.values())
+    print(f"{title}: {whole} of {len(faults)} faults named right, and nothing else, with every seed", end="")
+    print(f"; rules claim to know {known} of them")
     print(f"{title}, runs: " + ", ".join(f"{sums[k]} {text}" for k, text in OUTCOMES.items()) + f" of {n}")
 
 

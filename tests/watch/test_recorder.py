@@ -146,6 +146,54 @@ def test_a_forward_that_raises_leaves_no_hook_on_the_layers() -> None:
     assert hooks(model, optimizer) == 0
 
 
+def test_class_ids_tell_how_pure_the_batches_are() -> None:
+    model, optimizer = subject()
+    with Recorder(model, optimizer) as recorder:
+        for ids in ([0, 0, 0, 0], [1, 1, 2, 2]):
+            model(torch.randn(4, 64)).sum().backward()
+            optimizer.step()
+            recorder.step(loss=1.0, labels=torch.tensor(ids))
+        recorder.step(loss=1.0)
+    facts = recorder.facts()
+    assert facts.steps["same_class"].to_list() == [1.0, pytest.approx(2 / 6), None]
+    assert facts.same_class == pytest.approx((6 + 1 + 1) / 28)
+    other = Recorder(model, optimizer)
+    other.load_state_dict(recorder.state_dict())
+    assert other.facts().same_class == facts.same_class
+
+
+def test_labels_that_are_no_class_ids_are_refused() -> None:
+    recorder = Recorder(*subject())
+    for labels in (torch.rand(4), torch.zeros(4, 2, dtype=torch.long)):
+        with pytest.raises(ValueError, match="one integer per image"):
+            recorder.step(loss=1.0, labels=labels)
+
+
+@pytest.mark.parametrize("broadcast", [True, False])
+def test_a_gradient_that_ignores_its_own_target_is_told_from_one_that_does_not(broadcast: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    means = []
+    with Recorder(model, optimizer) as recorder:
+        for _ in range(3):
+            x, y = torch.randn(64, 3), torch.randn(64)
+            means.append(float(y.mean()))
+            optimizer.zero_grad()
+            loss = (model(x) - (y if broadcast else y[:, None])).square().mean()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss.item())
+    signals = recorder.facts().signals.filter(pl.col("layer") == "output")
+    own = signals.filter(pl.col("signal") == "target_dependence")["value"].to_list()
+    seen = signals.filter(pl.col("signal") == "target_seen")["value"].to_list()
+    if broadcast:
+        assert max(own) < 1e-5
+        assert seen == pytest.approx(means, abs=1e-4)
+    else:
+        assert min(own) > 0.1
+
+
 def test_every_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Recorder(*subject(), every=0)

@@ -7,6 +7,9 @@ from snellen.findings import Category, Finding, Place, Rule, RuleOptions
 from snellen.rules.run._series import event, first_loss
 from snellen.watch.facts import RunFacts
 
+MOST_OUTPUTS = 100_000
+"""Outputs from which nobody would take the loss for that of a uniform guess among too many."""
+
 
 class InitialLossOff(Rule):
     """The first loss is far above what an untrained network should have.
@@ -20,13 +23,15 @@ class InitialLossOff(Rule):
 
     ## How it is computed
     Fires when loss_0 > expected + max(expected, `margin`) (TheDeepChecker: off by 1.0 ln C). A loss below
-    expectation is a pretrained start and fine.
+    expectation is a pretrained start and fine. The hint blames the input when its standard deviation is above
+    `input_std`, a sum over the batch when loss_0 / batch size is within `sum_margin` of the expected value, and
+    otherwise the initial weights, or a head of about exp(loss_0) outputs, whose uniform guess has this loss.
 
     ## Example
         initial-loss-off the first loss is 41.3 where 2.3 is expected; the input has std 73
 
     ## Fix
-    Normalise the input (mean 0, std 1); use the framework's default initialisation.
+    Normalise the input (mean 0, std 1); use the framework's default initialisation; average the loss over the batch.
 
     ## Known false positives
     A loss with weights or extra terms: give its own initial_loss_expected or None.
@@ -38,7 +43,7 @@ class InitialLossOff(Rule):
     name = "initial-loss-off"
     code = "RUN017"
     category = Category.SUSPICIOUS
-    causes = ("non-finite-weights", "initial-scale-off")
+    causes = ("non-finite-weights", "initial-scale-off", "head-class-count-mismatch")
 
     class Options(RuleOptions):
         """Options of this rule."""
@@ -47,6 +52,8 @@ class InitialLossOff(Rule):
         """Least distance above the expected loss, in nats."""
         input_std: float = 5.0
         """Standard deviation of the input from which its scale is blamed; normalised images have about 1."""
+        sum_margin: float = 0.1
+        """Relative distance of loss / batch size from the expected loss; untrained networks are within 0.05."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -57,17 +64,21 @@ class InitialLossOff(Rule):
         if first > limit:
             scale = event(run, "input-scale")
             std = float(scale["value"]) if scale and scale["value"] is not None else None
+            size = run.steps["batch_size"][0] or 1
             hint = scale["message"] if scale else "the scale of the input is not known"
-            hint += (
-                ": normalise it"
-                if std is not None and std > self.options.input_std
-                else "; if that is meant, the initial weights are too large"
-            )
+            if std is not None and std > self.options.input_std:
+                hint += ": normalise it"
+            elif size > 1 and abs(first / size - expected) <= self.options.sum_margin * expected:
+                hint = f"it is the batch size of {size} times {first / size:.3g}: the loss is a sum, not a mean"
+            else:
+                hint += "; if that is meant, the initial weights are too large"
+                if first < math.log(MOST_OUTPUTS):
+                    hint += f", or the head has some {math.exp(first):.0f} outputs"
             yield Finding(
                 message=(
                     f"the first loss is {first:.3g} where an untrained network has {expected:.3g} (limit "
                     f"{limit:.3g}); {hint}"
                 ),
-                evidence={"first_loss": first, "expected": expected, "input_std": std},
+                evidence={"first_loss": first, "expected": expected, "input_std": std, "batch_size": size},
                 place=Place(step=0),
             )

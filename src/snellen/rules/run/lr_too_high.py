@@ -52,6 +52,9 @@ class LrTooHigh(Rule):
         "softmax-over-batch",
         "negative-loss",
         "weight-decay-dominates",
+        "non-finite-weights",
+        "symmetric-initialisation",
+        "initial-scale-off",
     )
 
     class Options(RuleOptions):

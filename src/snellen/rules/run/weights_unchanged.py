@@ -50,6 +50,7 @@ class WeightsUnchanged(Rule):
         "dead-relu",
         "vanishing-gradient",
         "lr-too-low",
+        "loss-not-finite",
         "constant-input",
     )
 
