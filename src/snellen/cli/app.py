@@ -36,13 +36,18 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors of use are one line and exit code 2, Ctrl-C is exit code 130."""
-    from snellen.errors import UseError
+    from snellen.errors import Interrupted, UseError
+    from snellen.report.plain import plain
 
     try:
         app()
     except UseError as error:
-        print(f"snellen: {error}", file=sys.stderr)
+        print(f"snellen: {plain(error, 1000)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("snellen: interrupted", file=sys.stderr)
+    except Interrupted as stop:
+        print(f"snellen: {plain(stop, 4000)}", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C, as typer ends it
+            print("snellen: interrupted", file=sys.stderr)
+        raise

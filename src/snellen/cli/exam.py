@@ -10,7 +10,7 @@ from snellen.cli.common import FailOnOption, Format, FormatOption, IgnoreOption,
 
 DataArgument = Annotated[Path, typer.Argument(help="Class folder, COCO JSON, VOC folder or YOLO data.yaml.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Name of a model; default: a small fast one.")]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training images.")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder; default: the next free runs/NAME.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")]
 PretrainedOption = Annotated[bool, typer.Option("--pretrained", help="Start from published weights (downloads them).")]

@@ -42,6 +42,15 @@ def model_names(task: str) -> list[str]:
     raise ModelError(f"no network for task {task!r}: classification or detection")
 
 
+def check_name(name: str) -> None:
+    """Raise ModelError, with the nearest names, when `create` takes `name` for no task."""
+    known = [*model_names("detection"), *model_names("classification")]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ModelError(f"no network is called {name!r}{hint}")
+
+
 def create(
     name: str | None,
     *,

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
+from snellen.data.images import UNREADABLE
+from snellen.data.records import clean
 from snellen.evaluation.facts import PREDICTIONS
 from snellen.facts import table
 from snellen.models import create
@@ -19,7 +20,7 @@ from snellen.progress import Progress, silent
 from snellen.training import checkpoint
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunError, RunFolder, read_model
-from snellen.training.samples import decode, fit_frame
+from snellen.training.samples import LEDGER, decode, fit_frame
 
 COLUMNS = list(PREDICTIONS)[:7]
 
@@ -62,6 +63,17 @@ def load_run(folder: Path) -> tuple[nn.Module, Recipe, list[str]]:
     return model.eval(), recipe, class_names
 
 
+def load_ledger(folder: Path) -> pl.DataFrame | None:
+    """Which image a run used for what; None when it does not say. Raises RunError when that cannot be read."""
+    path = RunFolder(folder).ledger
+    if not path.is_file():
+        return None
+    try:
+        return pl.read_parquet(path).select(list(LEDGER))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path}: not the ledger of a run: {str(error).splitlines()[0]}") from error
+
+
 @torch.no_grad()
 def predict(
     model: nn.Module,
@@ -84,7 +96,7 @@ def predict(
         images: Key of the table -> file; a sequence of paths is its own keys.
         min_score: Detections below this are left out; classification keeps every image.
     """
-    files = dict(images) if isinstance(images, Mapping) else {str(path): Path(path) for path in images}
+    files = dict(images) if isinstance(images, Mapping) else {clean(str(path)): Path(path) for path in images}
     unreadable: dict[str, str] = {}
     rows: list[dict[str, object]] = []
     chances: list[NDArray[np.float32]] = []
@@ -133,8 +145,8 @@ def _frames(
     for name, path in files.items():
         try:
             pixels = decode(path)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            unreadable[name] = str(error)
+        except UNREADABLE as error:
+            unreadable[name] = getattr(error, "strerror", None) or str(error) or type(error).__name__
             continue
         frame, sx, sy = fit_frame(pixels, recipe.image_size, keep_ratio=recipe.task == "detection")
         names.append(name)

@@ -125,6 +125,11 @@ def check_names(values: dict[str, Any], origin: str) -> None:
             raise RecipeError(f"{origin}: unknown field {name!r}{hint}")
 
 
+def check_overrides(overrides: dict[str, Any]) -> None:
+    """Raise RecipeError at the first field that is unknown or holds what it cannot, whatever the data."""
+    Recipe.build({"task": "classification", "model": "any", "image_size": 64, **overrides}, "overrides")
+
+
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(v) for v in value)}]"
@@ -153,7 +158,7 @@ def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
 
     Raises RecipeError for unknown or impossible overrides.
     """
-    check_names(overrides, "overrides")
+    check_overrides(overrides)
     detection = data.task == "detection"
     size = int(overrides.get("image_size") or _input_size(data))
     images = max(1, data.images.filter(pl.col("split").is_null() | (pl.col("split") == "train")).height)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from snellen.errors import UseError
 from snellen.files import to_json, write_text
 from snellen.training.recipe import Recipe
@@ -86,3 +88,36 @@ def keep_steps_before(path: Path, step: int) -> None:
             break
         kept.append(line + "\n")
     write_text(path, "".join(kept), durable=True)
+
+
+def refuse_overwriting(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
+    """Raise RunError when `folder` holds a run that is not to be resumed, or that another recipe began."""
+    if not folder.recipe.exists():
+        return
+    if not resume:
+        raise RunError(f"{folder.path} holds a run already: resume it, or name another folder")
+    was = Recipe.from_toml(folder.recipe).model_dump()
+    now = recipe.model_dump()
+    # These three do not change what is computed.
+    free = {"workers", "checkpoint_seconds", "patience"}
+    changed = [k for k in now if now[k] != was[k] and k not in free]
+    if changed and folder.last.is_file():
+        told = ", ".join(f"{k} {was[k]!r} -> {now[k]!r}" for k in changed)
+        raise RunError(f"{folder.path}: the recipe differs from the one it was started with ({told}): use a new folder")
+
+
+def refuse_changed_data(folder: RunFolder, ledger: pl.DataFrame, class_names: Sequence[str]) -> None:
+    """Raise RunError when the run was begun with other images or classes: its next step would not be its own."""
+    columns = ["image", "split", "objects"]
+    try:
+        began = pl.read_parquet(folder.ledger).filter("used").select(columns)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{folder.ledger}: not the ledger of a training run: {error}") from error
+    now = ledger.filter("used").select(columns)
+    missing, added = set(began.iter_rows()) - set(now.iter_rows()), set(now.iter_rows()) - set(began.iter_rows())
+    if missing or added or read_model(folder)[1] != list(class_names):
+        images = sorted({row[0] for row in missing | added})
+        told = f"{len(images)} images differ, such as {images[0]}" if images else "the classes differ"
+        raise RunError(
+            f"{folder.path}: the dataset is not the one this run began with ({told}): restore it, or start a new run"
+        )

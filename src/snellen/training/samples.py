@@ -5,8 +5,9 @@ Order and augmentation depend on (seed, epoch, index) alone: not on workers, pro
 Shapes: H W side of the square input; M objects of one image; boxes xyxy pixels of that input.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, horizontal_flip, resize
 
 from snellen.data.facts import DataFacts
+from snellen.data.images import UNREADABLE
+from snellen.data.records import leads_out
 from snellen.errors import UseError
 from snellen.facts import table
 from snellen.training.recipe import Recipe
@@ -64,6 +67,30 @@ class Split:
     class_names: list[str]
     ledger: pl.DataFrame
 
+    def without(self, unreadable: Mapping[str, str]) -> "Split":
+        """The same less some images (image -> why). Raises SamplesError when a part is left empty."""
+        if not unreadable:
+            return self
+        left = replace(
+            self,
+            train=[e for e in self.train if e.image not in unreadable],
+            val=[e for e in self.val if e.image not in unreadable],
+            ledger=table(LEDGER, (_amended(row, unreadable) for row in self.ledger.iter_rows(named=True))),
+        )
+        if not left.train or not left.val:
+            image, why = next(iter(unreadable.items()))
+            raise SamplesError(
+                f"{len(left.train)} training and {len(left.val)} validation images could be read, and both are "
+                f"needed; {image}: {why}"
+            )
+        return left
+
+
+def _amended(row: dict[str, Any], unreadable: Mapping[str, str]) -> dict[str, Any]:
+    if row["image"] not in unreadable:
+        return row
+    return {**row, "split": None, "used": False, "reason": f"unreadable: {unreadable[row['image']]}"}
+
 
 def split_examples(data: DataFacts, seed: int = 0) -> Split:
     """The usable images of `data`, by the split it declares, else 80 : 20 within each class, decided by `seed`.
@@ -91,13 +118,19 @@ def split_examples(data: DataFacts, seed: int = 0) -> Split:
         else:
             examples.append((Example(name, label=index[row["class_name"]]), row["split"]))
     if not class_names or not examples:
+        reasons = Counter(row["reason"] for row in rows).most_common(1)
+        why = f" ({reasons[0][1]} left out: {reasons[0][0]})" if reasons else ""
         raise SamplesError(
-            f"{data.root}: nothing to train on: {len(examples)} usable images, {len(class_names)} classes"
+            f"{data.root}: nothing to train on: {len(examples)} usable images{why}, {len(class_names)} classes; "
+            "`snellen check` says what is wrong with the dataset"
         )
     hashes = dict(data.images.select("image", "hash").drop_nulls().iter_rows())
     train, val, spare = _divide(examples, hashes, seed)
     if not train or not val:
-        raise SamplesError(f"{data.root}: {len(train)} training and {len(val)} validation images: both are needed")
+        raise SamplesError(
+            f"{data.root}: {len(train)} training and {len(val)} validation images are usable, and both are needed; "
+            "`snellen check` says what is wrong with the dataset"
+        )
     for part, chosen in (("train", train), ("val", val)):
         rows += [
             {"image": e.image, "split": part, "used": True, "objects": len(e.labels) if e.label < 0 else None}
@@ -116,8 +149,8 @@ def _left_out(row: dict[str, Any], root: Path, index: dict[str, int], task: str)
         return "not named by the annotations"
     if task == "classification" and row["class_name"] not in index:
         return "no known class"
-    path = (root / row["image"]).resolve()
-    if not path.is_relative_to(root.resolve()):
+    path = root / row["image"]
+    if leads_out(root, path):
         return "outside the dataset's folder"
     return None if path.is_file() else "no such file"
 
@@ -190,7 +223,10 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[ND
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3), EXIF rotation applied, transparency on grey. Raises OSError when no decoder can read it."""
+    """RGB uint8 (H, W, 3), EXIF rotation applied, transparency on grey.
+
+    Raises one of `snellen.data.images.UNREADABLE` when no decoder can read it.
+    """
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -228,7 +264,11 @@ Sample = tuple[Tensor, Tensor, Tensor]
 
 
 class Samples(Dataset[Sample]):
-    """Images at training size with their targets, decoded once; `augment` changes with `epoch`."""
+    """Images at training size with their targets, decoded once; `augment` changes with `epoch`.
+
+    What can no longer be decoded is noted in `unreadable` (image -> why) and must be left out before the first sample
+    is asked for. Where the images do not fit in memory they are decoded later, and SamplesError is raised then.
+    """
 
     def __init__(
         self,
@@ -244,14 +284,26 @@ class Samples(Dataset[Sample]):
         self.augment = augment
         self.epoch = 0
         fits = len(self.examples) * 3 * recipe.image_size**2 <= CACHE_BYTES
+        self.unreadable: dict[str, str] = {}
         self._cache: list[Sample] | None = None
         if fits:
-            cache = []
-            for i in range(len(self.examples)):
-                cache.append(self._load(i))
+            cache: dict[str, Sample] = {}
+            for i, example in enumerate(self.examples):
+                try:
+                    cache[example.image] = self._load(i)
+                except SamplesError as error:
+                    self.unreadable[example.image] = str(error)
                 if tell is not None:
                     tell(i + 1, len(self.examples))
-            self._cache = cache
+            self.leave_out(self.unreadable)
+            self._cache = [cache[e.image] for e in self.examples]
+
+    def leave_out(self, images: Container[str]) -> None:
+        """Drop `images`; the others keep their order."""
+        kept = [i for i, e in enumerate(self.examples) if e.image not in images]
+        self.examples = [self.examples[i] for i in kept]
+        if self._cache is not None:
+            self._cache = [self._cache[i] for i in kept]
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -267,8 +319,9 @@ class Samples(Dataset[Sample]):
         path = self.root / example.image
         try:
             pixels = decode(path)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise SamplesError(f"{path}: cannot be decoded ({error}); run `snellen check` on the dataset") from error
+        except UNREADABLE as error:
+            why = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+            raise SamplesError(f"{example.image} cannot be read any more: {why}") from error
         detection = self.recipe.task == "detection"
         frame, scale_x, scale_y = fit_frame(pixels, self.recipe.image_size, keep_ratio=detection)
         if not detection:

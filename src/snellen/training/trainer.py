@@ -36,9 +36,11 @@ from snellen.training.run_folder import (
     RunFolder,
     keep_steps_before,
     read_model,
+    refuse_changed_data,
+    refuse_overwriting,
     write_model,
 )
-from snellen.training.samples import Samples, collate, epoch_batches, split_examples
+from snellen.training.samples import Samples, SamplesError, collate, epoch_batches, split_examples
 from snellen.training.schedules import learning_rate
 from snellen.training.tasks import task_of
 from snellen.training.tasks.base import LossFunction
@@ -61,6 +63,10 @@ class Trained:
     best_epoch: int | None
     stop_reason: str
     """finished, early-stopping, interrupted, or diverged."""
+    ledger: pl.DataFrame
+    """Every image: used where, or left out why; columns of `snellen.training.samples.LEDGER`."""
+    unreadable: Mapping[str, str]
+    """Image -> why it could no longer be read when it was to be trained on; it was left out."""
 
 
 @dataclass
@@ -130,7 +136,7 @@ class _Run:
         loss: LossFunction | None,
     ) -> None:
         self.recipe, self.folder, self.progress, self.loss = recipe, folder, progress, loss
-        _refuse_overwriting(folder, recipe, resume)
+        refuse_overwriting(folder, recipe, resume)
         self.resumed = resume and folder.last.is_file()
         self.accelerator = Accelerator(mixed_precision=_precision(recipe), cpu=not torch.cuda.is_available())
         self.device = self.accelerator.device
@@ -139,11 +145,19 @@ class _Run:
             self.accelerator.process_index,
             self.accelerator.is_main_process,
         )
-        self.split = split_examples(data, recipe.seed)
-        self.task = task_of(recipe, self.split)
+        split = split_examples(data, recipe.seed)
         root = Path(data.root)
-        self.train_set = Samples(root, self.split.train, recipe, augment=True, tell=self._tell("read training images"))
-        self.val_set = Samples(root, self.split.val, recipe, augment=False, tell=self._tell("read validation images"))
+        self.train_set = Samples(root, split.train, recipe, augment=True, tell=self._tell("read training images"))
+        self.val_set = Samples(root, split.val, recipe, augment=False, tell=self._tell("read validation images"))
+        mine = {**self.train_set.unreadable, **self.val_set.unreadable}
+        # What one process cannot read none may use, or they would cut different batches.
+        self.unreadable = {image: why for part in gather_objects(mine) for image, why in part.items()}
+        self.train_set.leave_out(self.unreadable)
+        self.val_set.leave_out(self.unreadable)
+        self.split = split.without(self.unreadable)
+        if self.resumed:
+            refuse_changed_data(folder, self.split.ledger, self.split.class_names)
+        self.task = task_of(recipe, self.split)
 
         torch.manual_seed(recipe.seed)
         np.random.seed(recipe.seed)
@@ -187,6 +201,9 @@ class _Run:
                 if self._patience_is_out():
                     reason = "early-stopping"
                     break
+            # Asked for in the last step or validation of the run: the caller must not go on as if nothing had been.
+            if reason == "finished" and any(gather_objects(self.stop_asked)):
+                reason = "interrupted"
         if reason == "interrupted":
             self._save()
         if self.watcher is not None:
@@ -350,7 +367,12 @@ class _Run:
             collate_fn=collate,
             generator=torch.Generator(),
         )
-        return zip(batches, loader, strict=True)
+        try:
+            yield from zip(batches, loader, strict=True)
+        except SamplesError as error:
+            # A loading process hands its error on within a traceback; the last line is ours.
+            told = str(error).strip().splitlines()[-1].rpartition("SamplesError: ")[2]
+            raise SamplesError(f"{told}; restore it and go on with --resume, or start a new run without it") from error
 
     def _normalised(self, images: Tensor) -> Tensor:
         x = (images.to(self.device).float() - self.mean) / self.std
@@ -432,6 +454,8 @@ class _Run:
             epochs=table(EPOCHS, self.at.rows),
             best_epoch=self.at.best_epoch,
             stop_reason=reason,
+            ledger=self.split.ledger,
+            unreadable=self.unreadable,
         )
 
     def _patience_is_out(self) -> bool:
@@ -462,21 +486,6 @@ def _precision(recipe: Recipe) -> str:
     if not recipe.amp or not torch.cuda.is_available():
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def _refuse_overwriting(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
-    if not folder.recipe.exists():
-        return
-    if not resume:
-        raise RunError(f"{folder.path} holds a run already: resume it, or name another folder")
-    was = Recipe.from_toml(folder.recipe).model_dump()
-    now = recipe.model_dump()
-    # These three do not change what is computed.
-    free = {"workers", "checkpoint_seconds", "patience"}
-    changed = [k for k in now if now[k] != was[k] and k not in free]
-    if changed and folder.last.is_file():
-        told = ", ".join(f"{k} {was[k]!r} -> {now[k]!r}" for k in changed)
-        raise RunError(f"{folder.path}: the recipe differs from the one it was started with ({told}): use a new folder")
 
 
 @contextmanager

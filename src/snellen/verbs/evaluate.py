@@ -1,12 +1,13 @@
 """`evaluate`: score a run's model, or anybody's predictions, on a dataset."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from snellen.data.examine import measure_again
 from snellen.data.facts import DataFacts
 from snellen.environment import environment
 from snellen.errors import UseError
@@ -44,15 +45,28 @@ def evaluate(
     settings = settings or load_settings(Path.cwd())
     facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
     if Path(subject).is_dir():
-        from snellen.training.predict import load_run
+        from snellen.training.predict import load_ledger, load_run
 
         model, recipe, class_names = load_run(Path(subject))
-        scores = score_model(model, recipe, class_names, facts, split=split, progress=progress)
+        if recipe.task != facts.task:
+            raise UseError(f"{subject}: trained for {recipe.task}, and {facts.root} is a {facts.task} dataset")
+        ledger = load_ledger(Path(subject))
+        scored = score_model(model, recipe, class_names, facts, split=split, ledger=ledger, progress=progress)
+        scores, facts = scored.scores, measure_again(facts, scored.unreadable)
     else:
         scores = score_file(Path(subject), facts, split)
     rules = [rule for rule in chosen_rules(settings.values) if ScoreFacts in rule.needs().values()]
     verdict = judge([facts, scores], settings, rules=rules, data_root=Path(facts.root))
     return Result(subject=str(subject), verdict=verdict, data=facts, scores=scores, environment=environment())
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score_model` returns."""
+
+    scores: ScoreFacts
+    unreadable: Mapping[str, str]
+    """Image -> why it could not be read; it is not scored."""
 
 
 def score_model(
@@ -62,22 +76,39 @@ def score_model(
     data: DataFacts,
     *,
     split: str | None = None,
+    ledger: pl.DataFrame | None = None,
     progress: Progress = silent,
-) -> ScoreFacts:
-    """Predict and score `split`; None: what a training with this recipe validates with, and a sample of the rest."""
-    from snellen.training.samples import split_examples
+) -> Scored:
+    """Predict and score `split`; None: what the run with this `ledger` validated with, and a sample of the rest.
 
-    parts = split_examples(data, recipe.seed)
+    Without a ledger, or with that of another dataset, the parts are those that a training would make of `data`.
+    """
     if split is None:
-        held_out, learned = [e.image for e in parts.val], [e.image for e in parts.train]
+        held_out, learned = _parts(data, recipe, ledger)
     else:
         held_out, learned = _images_of(data, split), []
+    unreadable: dict[str, str] = {}
     train_scores: dict[str, float] = {}
     if learned:
         some = learned[:: max(1, len(learned) // TRAIN_SAMPLE)]
-        seen = _score(model, recipe, class_names, data, some, "train", {}, 0, progress)
+        seen = _score(model, recipe, class_names, data, some, "train", {}, 0, progress, unreadable)
         train_scores = {row["metric"]: row["value"] for row in seen.scores.to_dicts() if row["value"] is not None}
-    return _score(model, recipe, class_names, data, held_out, split or "val", train_scores, 200, progress)
+    scores = _score(model, recipe, class_names, data, held_out, split or "val", train_scores, 200, progress, unreadable)
+    return Scored(scores, unreadable)
+
+
+def _parts(data: DataFacts, recipe: "Recipe", ledger: pl.DataFrame | None) -> tuple[list[str], list[str]]:
+    """Images to validate with and those learned from. Drawn anew from data that changed, the two would mix."""
+    from snellen.training.samples import split_examples
+
+    if ledger is not None:
+        there = data.images.filter(pl.col("exists").fill_null(True) & pl.col("error").is_null())
+        used = ledger.filter(pl.col("used") & pl.col("image").is_in(there["image"].implode()))
+        held_out, learned = (list(used.filter(split=part)["image"]) for part in ("val", "train"))
+        if held_out:
+            return held_out, learned
+    parts = split_examples(data, recipe.seed)
+    return [e.image for e in parts.val], [e.image for e in parts.train]
 
 
 def _score(
@@ -90,6 +121,7 @@ def _score(
     train_scores: dict[str, float],
     bootstrap: int,
     progress: Progress,
+    unreadable: dict[str, str],
 ) -> ScoreFacts:
     from snellen.evaluation.classification import evaluate_classification
     from snellen.evaluation.detection import evaluate_detection
@@ -101,12 +133,14 @@ def _score(
         model, recipe, class_names, {image: root / image for image in images},
         progress=lambda _, done, total, note="": progress(stage, done, total, note),
     )  # fmt: skip
+    unreadable |= found.unreadable
     common = {"split": split, "input_size": recipe.image_size, "train_scores": train_scores, "bootstrap": bootstrap}
     if data.task == "detection":
-        return evaluate_detection(truth_of(data, images), found.predictions, class_names, images=images, **common)  # type: ignore[arg-type]
+        truth = truth_of(data, found.images)
+        return evaluate_detection(truth, found.predictions, class_names, images=found.images, **common)  # type: ignore[arg-type]
     labels = dict(data.images.select("image", "class_name").iter_rows())
-    truth = [str(labels[image]) for image in found.images]
-    return evaluate_classification(found.images, truth, found.probabilities, class_names, **common)  # type: ignore[arg-type]
+    names = [str(labels[image]) for image in found.images]
+    return evaluate_classification(found.images, names, found.probabilities, class_names, **common)  # type: ignore[arg-type]
 
 
 def score_file(path: Path, data: DataFacts, split: str | None) -> ScoreFacts:
@@ -119,18 +153,24 @@ def score_file(path: Path, data: DataFacts, split: str | None) -> ScoreFacts:
     images = _images_of(data, split)
     classes = list(data.classes.drop_nulls("class_name").sort("class_id")["class_name"])
     ids = {str(i): str(name) for i, name in data.classes.select("class_id", "class_name").drop_nulls().iter_rows()}
-    predictions, problems = read_predictions(path, image_names=_names_of(data), class_names=ids)
+    predictions, problems = read_predictions(path, image_names=_names_of(data, images), class_names=ids)
     scores = evaluate_detection(truth_of(data, images), predictions, classes, images=images, split=split or "all")
     return replace(scores, problems=pl.concat([problems, scores.problems]))
 
 
-def _names_of(data: DataFacts) -> dict[str, str]:
+def _names_of(data: DataFacts, scored: Sequence[str]) -> dict[str, str]:
     """What a file of predictions may call an image -> its key: the format's own id, the file's name or its stem.
 
-    A name that two images share stands for neither.
+    COCO counts each split's ids anew, so a name means one of the `scored` images first. A name that two of them share
+    stands for neither.
     """
+    mine = data.images.filter(pl.col("image").is_in(list(scored)))
+    return _unambiguous(data.images) | _unambiguous(mine)
+
+
+def _unambiguous(images: pl.DataFrame) -> dict[str, str]:
     names: dict[str, str | None] = {}
-    for image, own in data.images.select("image", "image_id").iter_rows():
+    for image, own in images.select("image", "image_id").iter_rows():
         path = PurePosixPath(image)
         for name in {path.name, path.stem} if own is None else {own, path.name}:
             names[name] = image if names.get(name, image) == image else None

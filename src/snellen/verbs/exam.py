@@ -10,7 +10,7 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.progress import Progress, silent
 from snellen.result import Result
 from snellen.verbs.evaluate import score_model
-from snellen.verbs.run_folder import new_run_folder, write_run
+from snellen.verbs.run_folder import chosen_recipe, new_run_folder, stopped, write_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +40,7 @@ def exam(
         out: Run folder, which holds `report.html` at the end; None: the next free `runs/<name>`.
         recipe: Replaces the one found by looking at the data.
         loss: Replaces the task's loss.
-        resume: Go on with the run in `out` where it was stopped or killed.
+        resume: Go on with the run in `out` where it was stopped or killed, with the recipe it was begun with.
         settings: Rules and their options; None: those that hold for the working folder.
         cache: Use and keep the cache of image measurements.
         progress: Told how far the exam is.
@@ -48,14 +48,22 @@ def exam(
 
     Raises:
         UseError: `data` cannot be read, holds nothing to train on, or `out` is taken. Anything less is a finding.
+        Interrupted: Ctrl-C or SIGTERM ended the training; it is saved.
     """
-    from snellen.data.examine import examine
+    from snellen.data.examine import examine, measure_again
+    from snellen.models.registry import check_name
     from snellen.network.examine import examine as examine_network
     from snellen.training.prepare import build_model
-    from snellen.training.recipe import default_recipe
+    from snellen.training.recipe import check_overrides
     from snellen.training.trainer import train
     from snellen.watch.recorder import Recorder
 
+    if isinstance(model, str):
+        overrides["model"] = model
+    # Before the images are measured, which may take an hour.
+    check_overrides(overrides)
+    if "model" in overrides:
+        check_name(overrides["model"])
     settings = settings or load_settings(Path.cwd())
     rules = chosen_rules(settings.values)
     folder = new_run_folder(out, Path(data), resume)
@@ -64,11 +72,10 @@ def exam(
     facts = examine(Path(data), tier=required_tier(rules), cache=cache, progress=progress)
     clock.lap("check")
 
-    if isinstance(model, str):
-        overrides["model"] = model
-    final = recipe.vary(**overrides) if recipe else default_recipe(facts, **overrides)
-    network = build_model(facts, final) if model is None or isinstance(model, str) else model
-    name = final.model if model is None or isinstance(model, str) else type(model).__name__
+    final = chosen_recipe(facts, folder, recipe, resume, overrides)
+    ready = model if model is not None and not isinstance(model, str) else None
+    network = ready if ready is not None else build_model(facts, final)
+    name = final.model if ready is None else type(ready).__name__
     size = final.image_size
     network_facts = examine_network(network, (1, 3, size, size), name=name, task=facts.task)
     clock.lap("inspect")
@@ -80,11 +87,15 @@ def exam(
         return recorders[0]
 
     trained = train(
-        facts, final, folder, resume=resume, progress=progress, recorder_factory=watched, model=network, loss=loss
+        facts, final, folder, resume=resume, progress=progress, recorder_factory=watched, model=ready, loss=loss
     )
     clock.lap("train")
+    if trained.stop_reason == "interrupted":
+        raise stopped("exam", data, folder)
 
-    scores = score_model(trained.model, final, trained.class_names, facts, progress=progress)
+    scored = score_model(trained.model, final, trained.class_names, facts, ledger=trained.ledger, progress=progress)
+    scores = scored.scores
+    facts = measure_again(facts, {**trained.unreadable, **scored.unreadable})
     clock.lap("evaluate")
 
     run_facts = recorders[0].facts()

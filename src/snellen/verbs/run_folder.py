@@ -1,11 +1,13 @@
 """The run folder: where it lies, what an exam leaves in it, and how that is read back."""
 
 import json
+import os
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snellen.data.facts import DataFacts
-from snellen.errors import UseError
+from snellen.errors import Interrupted, UseError
 from snellen.evaluation.facts import ScoreFacts
 from snellen.facts import Facts
 from snellen.files import to_json, write_text
@@ -15,14 +17,29 @@ from snellen.network.facts import NetworkFacts
 from snellen.result import Result
 from snellen.watch.facts import RunFacts
 
+if TYPE_CHECKING:
+    from snellen.training.recipe import Recipe
+
 PARTS: dict[str, type[Facts]] = {"data": DataFacts, "network": NetworkFacts, "run": RunFacts, "scores": ScoreFacts}
 
 
 def new_run_folder(out: str | Path | None, subject: Path, resume: bool) -> Path:
     """Return the folder to write a run to. An existing run is continued with `resume`, never overwritten.
 
-    Raises UseError when `out` holds something and `resume` is not asked for.
+    Raises UseError when `out` holds something and `resume` is not asked for, when it holds no run and `resume` is, and
+    when nothing can be written there.
     """
+    folder = _folder(out, subject, resume)
+    if resume and not (folder / "recipe.toml").is_file():
+        raise UseError(f"{folder}: holds no run to go on with; leave out --resume to start one")
+    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "is no folder" if not place.is_dir() else "cannot be written to"
+        raise UseError(f"{folder}: {place} {reason}; name another --out")
+    return folder
+
+
+def _folder(out: str | Path | None, subject: Path, resume: bool) -> Path:
     if out is None:
         stem = (subject.stem if subject.is_file() else subject.resolve().name) or "run"
         number = 1
@@ -32,9 +49,34 @@ def new_run_folder(out: str | Path | None, subject: Path, resume: bool) -> Path:
             return Path("runs") / f"{stem}-{number - 1}"
         return folder
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not resume)):
+    if not resume and folder.is_dir() and any(folder.iterdir()):
         raise UseError(f"{folder}: already holds something; continue that run with --resume or name another --out")
     return folder
+
+
+def chosen_recipe(
+    data: DataFacts, folder: Path, recipe: "Recipe | None", resume: bool, overrides: dict[str, Any]
+) -> "Recipe":
+    """`recipe`, else that of the run being resumed, else the one found by looking; with `overrides` on top.
+
+    Raises UseError when it is for another task than `data`, or when the run would be taken for a part of the dataset.
+    """
+    from snellen.training.recipe import Recipe, default_recipe
+
+    if data.format == "class-folders" and folder.absolute().is_relative_to(Path(data.root)):
+        raise UseError(f"{folder}: lies among the class folders of {data.root}, as one of them; name another --out")
+    if recipe is None and resume:
+        recipe = Recipe.from_toml(folder / "recipe.toml")
+    final = recipe.vary(**overrides) if recipe else default_recipe(data, **overrides)
+    if final.task != data.task:
+        raise UseError(f"{data.root}: a {data.task} dataset cannot be trained on by a recipe for {final.task}")
+    return final
+
+
+def stopped(verb: str, subject: str | Path, folder: Path) -> Interrupted:
+    """What to raise when Ctrl-C ended the training of the run in `folder`."""
+    command = shlex.join(["snellen", verb, str(subject), "--out", str(folder), "--resume"])
+    return Interrupted(f"stopped, and all that was learned is saved; go on with: {command}")
 
 
 def write_run(result: Result) -> None:

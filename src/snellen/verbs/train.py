@@ -9,7 +9,7 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
-from snellen.verbs.run_folder import new_run_folder
+from snellen.verbs.run_folder import chosen_recipe, new_run_folder, stopped
 from snellen.watch.facts import RunFacts
 
 if TYPE_CHECKING:
@@ -33,19 +33,23 @@ def train(
 ) -> Result:
     """Train on the dataset at `data` and judge the run; parameters as in `exam`. The run lies in `Result.folder`.
 
-    Raises UseError when data, recipe or run folder cannot be used.
+    Raises UseError when data, recipe or run folder cannot be used, Interrupted when Ctrl-C or SIGTERM ended it.
     """
-    from snellen.data.examine import examine
-    from snellen.training.recipe import default_recipe
+    from snellen.data.examine import examine, measure_again
+    from snellen.models.registry import check_name
+    from snellen.training.recipe import check_overrides
     from snellen.training.trainer import train as run
     from snellen.watch.recorder import Recorder
 
-    settings = settings or load_settings(Path.cwd())
-    facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
     if isinstance(model, str):
         overrides["model"] = model
-    final = recipe.vary(**overrides) if recipe else default_recipe(facts, **overrides)
+    check_overrides(overrides)
+    if "model" in overrides:
+        check_name(overrides["model"])
+    settings = settings or load_settings(Path.cwd())
     folder = new_run_folder(out, Path(data), resume)
+    facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
+    final = chosen_recipe(facts, folder, recipe, resume, overrides)
     recorders: list[Recorder] = []
 
     def watched(network: "nn.Module", optimizer: Any) -> Recorder:
@@ -56,6 +60,9 @@ def train(
     trained = run(
         facts, final, folder, resume=resume, progress=progress, recorder_factory=watched, model=ready, loss=loss
     )
+    if trained.stop_reason == "interrupted":
+        raise stopped("train", data, folder)
+    facts = measure_again(facts, trained.unreadable)
     found = recorders[0].facts()
     rules = [rule for rule in chosen_rules(settings.values) if RunFacts in rule.needs().values()]
     verdict = judge([facts, found], settings, rules=rules, data_root=Path(facts.root))
