@@ -71,7 +71,8 @@ class DeadRelu(Rule):
         )
         yield Finding(
             message=(
-                f"{dead.height} ReLU layers ({first['layer']}{' ...' if dead.height > 1 else ''}) are "
+                f"{dead.height} ReLU {'layer' if dead.height == 1 else 'layers'} ({first['layer']}"
+                f"{' ...' if dead.height > 1 else ''}) {'is' if dead.height == 1 else 'are'} "
                 f"{first['value'][-1]:.0%} zero (limit {self.options.share:.0%}), dead {why}; no gradient "
                 "passes"
             ),
