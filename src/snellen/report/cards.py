@@ -8,10 +8,11 @@ import polars as pl
 from markupsafe import Markup
 
 from snellen.findings.finding import Finding
+from snellen.findings.words import plural
 from snellen.report.causes import Cause
 from snellen.report.marks import gauge
 from snellen.report.pages import rule_sections, rule_summary
-from snellen.report.plain import number, plain, plural, value_text
+from snellen.report.plain import number, plain, value_text
 from snellen.report.thumbnails import Box, Overlay, Thumbnails, Tile, class_kind
 from snellen.result import Result
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from snellen.findings.engine import Verdict
 from snellen.findings.finding import Finding
 from snellen.findings.severity import Severity
-from snellen.report.plain import plain, plural, share
+from snellen.findings.words import plural
+from snellen.report.plain import plain, share
 
 LABELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 """What a severity is called in reports for people."""

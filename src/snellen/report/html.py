@@ -12,12 +12,13 @@ import jinja2
 from markupsafe import Markup
 
 from snellen.findings.severity import Severity
+from snellen.findings.words import plural
 from snellen.report.architecture import architecture
 from snellen.report.cards import make_cards
 from snellen.report.causes import root_causes, sentence, skipped_by_reason
 from snellen.report.eye_chart import eye_chart
 from snellen.report.performance import performance
-from snellen.report.plain import number, plain, plural, share, value_text
+from snellen.report.plain import number, plain, share, value_text
 from snellen.report.portrait import portrait
 from snellen.report.thumbnails import Thumbnails
 from snellen.report.totals import data_totals, headline_rows, network_totals, run_totals

@@ -73,11 +73,6 @@ def share(value: float | None) -> str:
     return f"{percent:.0f} %"
 
 
-def plural(count: int, word: str, words: str = "") -> str:
-    """`1 image`, `1,204 images`."""
-    return f"{count:,} {word if count == 1 else words or word + 's'}"
-
-
 def value_text(value: Any, limit: int = 160) -> str:
     """Any value of an evidence in one line."""
     if value is None or isinstance(value, bool | int | float):

@@ -13,9 +13,9 @@ from snellen.files import to_json
 from snellen.findings.registry import all_rules
 from snellen.findings.rule import HEADINGS, Rule
 from snellen.findings.severity import Severity
+from snellen.findings.words import plural
 from snellen.report.causes import sentence
 from snellen.report.files import FileFindings, by_rule_and_file, from_working_folder
-from snellen.report.plain import plural
 from snellen.result import Result
 
 MAX_RESULTS = 5000

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from snellen.findings.finding import Finding
 from snellen.findings.severity import Severity
+from snellen.findings.words import plural
 from snellen.report.causes import Cause, root_causes, sentence, skipped_by_reason
-from snellen.report.plain import number, plain, plural
+from snellen.report.plain import number, plain
 from snellen.report.totals import data_totals, headline_rows, network_totals, run_totals
 from snellen.result import Result
 

@@ -6,8 +6,9 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.evaluation.facts import ScoreFacts
+from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
-from snellen.report.plain import number, plain, plural, share, short, size
+from snellen.report.plain import number, plain, share, short, size
 from snellen.watch.facts import RunFacts
 
 Rows = list[tuple[str, str]]

@@ -7,6 +7,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Finding, Place
+from snellen.findings.words import plural
 
 CORNERS = ("x1", "y1", "x2", "y2")
 EXAMPLES = 12
@@ -90,7 +91,8 @@ def same_bytes(data: DataFacts) -> list[list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in copies.iter_rows(named=True):
         mine = boxes.get(row["image"], [])
-        shown = row["class_name"] or f"{len(mine)} boxes of {', '.join(sorted({str(b['class_name']) for b in mine}))}"
+        kinds = ", ".join(sorted({str(b["class_name"]) for b in mine}))
+        shown = row["class_name"] or (f"{plural(len(mine), 'box', 'boxes')} of {kinds}" if mine else "no box")
         entry = {"image": row["image"], "split": row["split"], "class_name": row["class_name"], "boxes": mine}
         groups.setdefault(row["hash"], []).append(entry | {"summary": shown})
     return list(groups.values())

@@ -16,9 +16,9 @@ class BoxOutOfBounds(Rule):
     Reports boxes of which a part lies outside the image.
 
     ## Why is this bad?
-    The network is asked for an edge that it cannot see. torchvision trains on it; albumentations raises ValueError;
-    Ultralytics drops the whole image, with its good boxes, when centre or size exceed 1.01, and accepts the rest;
-    COCOeval scores it as it stands.
+    The network is asked for an edge that it cannot see. albumentations raises ValueError; Ultralytics looks at centre
+    and size alone, with a tolerance of 1 %, drops the whole image, with its good boxes, when they are beyond it, and
+    accepts an edge that is not.
 
     ## How it is computed
     The largest distance by which a side lies outside, in pixels of the decoded image, exceeds max(`tolerance_px`,
@@ -26,7 +26,7 @@ class BoxOutOfBounds(Rule):
     covers six-digit YOLO fractions of large images. Boxes wholly outside are left to box-outside-image.
 
     ## Example
-        train.json:88  box-out-of-bounds  the box reaches 12.0 px beyond the 640 x 480 image ...
+        train.json:88  box-out-of-bounds  the box reaches 12.0 px beyond the 640 x 480 image: ...
 
     ## Fix
     Clip the box to the image: safe when the excess is a rounding error, else look at it first.
@@ -35,7 +35,7 @@ class BoxOutOfBounds(Rule):
     Amodal labels, which go on where the object leaves the frame on purpose.
 
     ## References
-    albumentations-team/albumentations#459; the tolerances are those of the project's bake-off of seven tools.
+    albumentations-team/albumentations#459.
     """
 
     name = "box-out-of-bounds"
@@ -68,8 +68,8 @@ class BoxOutOfBounds(Rule):
                 continue
             excess = max(o for o, _ in over)
             yield Finding(
-                message=f"the box reaches {excess:.1f} px beyond the {width} x {height} image; "
-                "torchvision trains on it, albumentations raises, Ultralytics may drop the whole image",
+                message=f"the box reaches {excess:.1f} px beyond the {width} x {height} image: the network is asked "
+                "for an edge it cannot see, and albumentations raises",
                 place=box_place(box),
                 evidence={"excess_px": excess, "width": width, "height": height},
                 fix=Fix(

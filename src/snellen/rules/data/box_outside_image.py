@@ -16,8 +16,8 @@ class BoxOutsideImage(Rule):
     Reports boxes that lie wholly outside the image.
 
     ## Why is this bad?
-    There is nothing in the picture to learn. albumentations raises, a random crop drops it in silence, torchvision
-    trains the head on empty background, COCOeval counts an object missed.
+    There is nothing in the picture to learn, and in an evaluation nothing to find: the object counts as missed.
+    albumentations raises ValueError.
 
     ## How it is computed
     x1 >= width, y1 >= height, x2 <= 0 or y2 <= 0, in pixels of the decoded image.

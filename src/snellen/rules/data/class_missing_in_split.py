@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule
-from snellen.rules.data._records import EXAMPLES, class_usage
+from snellen.findings.words import listed, plural
+from snellen.rules.data._records import class_usage
 
 
 class ClassMissingInSplit(Rule):
@@ -44,9 +45,10 @@ class ClassMissingInSplit(Rule):
         for split in ("val", "test"):
             absent = sorted({c for (s, c) in usage if s == split} - shown)
             if shown and absent:
+                one = len(absent) == 1
                 yield Finding(
-                    message=f"{len(absent)} class(es) of {split} are not in train: {', '.join(absent[:EXAMPLES])}; "
-                    "they cannot be learnt and score 0",
+                    message=f"{plural(len(absent), f'class of {split} is', f'classes of {split} are')} not in train: "
+                    f"{listed(absent)}; {'it scores' if one else 'they score'} 0, for what is not shown is not learnt",
                     place=Place(split=split, class_name=absent[0] if len(absent) == 1 else None),
                     evidence={"classes": absent},
                     affected=len(absent),

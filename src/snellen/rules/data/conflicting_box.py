@@ -15,7 +15,7 @@ class ConflictingBox(Rule):
 
     ## Why is this bad?
     The same pixels are taught to be two things: the losses pull against each other, and one of the two is a miss or
-    a false alarm in every evaluation. No trainer objects.
+    a false alarm in every evaluation.
 
     ## How it is computed
     IoU >= `min_iou` between two boxes of different class, neither a crowd, of at least `min_side_px`.

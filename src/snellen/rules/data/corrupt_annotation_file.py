@@ -14,8 +14,8 @@ class CorruptAnnotationFile(Rule):
     Reports JSON, XML or YAML annotation files that are damaged, or larger than 1 GiB.
 
     ## Why is this bad?
-    None of its labels is read. A VOC loader stops in the middle of an epoch; a converter leaves the image out
-    without a word.
+    None of its labels is read. A loader that parses it when its turn comes stops in the middle of an
+    epoch; a converter may leave the image out without a word.
 
     ## How it is computed
     The file goes through the standard parser of its format (XML without entities or external references).

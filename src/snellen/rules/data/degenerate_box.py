@@ -16,14 +16,14 @@ class DegenerateBox(Rule):
     Reports boxes whose width or height is zero or negative.
 
     ## Why is this bad?
-    torchvision raises ValueError on it, MMDetection drops it, Ultralytics trains on it; a zero-sized target divides
-    by zero in the box loss. COCOeval counts it as an object missed.
+    torchvision raises ValueError, MMDetection drops it, Ultralytics trains on it without a word. A zero-sized target
+    has made losses NaN, and in an evaluation it counts as an object missed.
 
     ## How it is computed
     x2 - x1 <= 0 or y2 - y1 <= 0, both in pixels, on finite corners.
 
     ## Example
-        train.json:88  degenerate-box  the box is 0 x 14 px ...
+        train.json:88  degenerate-box  the box is 0 x 14 px: without area it cannot be learnt or found; ...
 
     ## Fix
     Draw the box again, or drop it; swapped corners want swapping.
@@ -45,8 +45,8 @@ class DegenerateBox(Rule):
         for box in flat.iter_rows(named=True):
             width, height = box["x2"] - box["x1"], box["y2"] - box["y1"]
             yield Finding(
-                message=f"the box is {width:g} x {height:g} px, without area; torchvision raises, "
-                "MMDetection drops it, Ultralytics trains on it",
+                message=f"the box is {width:g} x {height:g} px: without area it cannot be learnt or found; "
+                "torchvision raises, MMDetection drops it, Ultralytics trains on it",
                 place=box_place(box),
                 evidence={"width": width, "height": height},
                 fix=Fix(FixSafety.UNSAFE, "drop the box", {"op": "drop-box", "file": box["file"], "row": box["row"]}),

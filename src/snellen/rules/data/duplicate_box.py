@@ -14,15 +14,15 @@ class DuplicateBox(Rule):
     Reports pairs of boxes of the same image and class that coincide.
 
     ## Why is this bad?
-    The object counts twice in the loss, and in COCOeval one of the two must be missed, for suppression leaves one
-    prediction: recall has a ceiling below 1. Ultralytics removes identical rows, others keep them.
+    The object counts twice in the loss, and in an evaluation one of the two must be missed, for suppression leaves
+    one prediction: recall has a ceiling below 1. Ultralytics removes identical rows.
 
     ## How it is computed
     IoU >= `min_iou` between two boxes of one class, neither a crowd, of at least `min_side_px`; identical boxes
     count at any size.
 
     ## Example
-        train.json:88  duplicate-box  rows 87 and 88 both box a dog with IoU 1.000 ...
+        train.json:88  duplicate-box  rows 87 and 88 both box 'dog' with IoU 1.000 ...
 
     ## Fix
     Drop one of the two; safe when they are identical.
@@ -56,7 +56,7 @@ class DuplicateBox(Rule):
             if iou < 1 and least < self.options.min_side_px:
                 continue
             yield Finding(
-                message=f"rows {one['row']} and {other['row']} both box a {other['class_name']!r} with IoU {iou:.3f}: "
+                message=f"rows {one['row']} and {other['row']} both box {other['class_name']!r} with IoU {iou:.3f}: "
                 "the object counts twice in the loss, and one of the two is missed in every evaluation",
                 place=box_place(other),
                 evidence={"iou": iou, "other_row": one["row"]},

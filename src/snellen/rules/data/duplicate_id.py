@@ -14,8 +14,8 @@ class DuplicateId(Rule):
     Reports image, annotation and category ids, or annotation files, that appear twice for one thing.
 
     ## Why is this bad?
-    pycocotools keeps the last record of an id and forgets the others; MMDetection asserts; a merge of two exports
-    with ids from 1 loses half its labels.
+    Tools that look records up by id, as pycocotools does, keep one of them and forget the others; MMDetection stops
+    at an assertion. A merge of two exports that both count from 1 loses labels so.
 
     ## How it is computed
     Ids are compared within one file; category names also between the files of one dataset.
@@ -39,4 +39,6 @@ class DuplicateId(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        yield from problem_findings(data, "duplicate-id", "tools that index by id keep one of them in silence")
+        yield from problem_findings(
+            data, "duplicate-id", "tools that look records up by id keep one of them in silence"
+        )

@@ -14,14 +14,14 @@ class DuplicateImage(Rule):
     Reports groups of byte-identical images of one split with labels that agree.
 
     ## Why is this bad?
-    A copy weighs double in training, and in validation it counts one success or failure twice. No trainer looks.
+    A copy weighs double in training, and in validation it counts one success or failure twice.
 
     ## How it is computed
     BLAKE2b hashes of the files' bytes are compared within a split. Copies with different labels and copies across
     splits have rules of their own.
 
     ## Example
-        duplicate-image  2 files are the same picture: a.jpg, b.jpg ...
+        duplicate-image  2 files are the same picture: it counts twice
 
     ## Fix
     Remove all but one, with their labels.
@@ -52,8 +52,9 @@ class DuplicateImage(Rule):
                 if len(mine) < 2 or not all(same_labels(mine[0], m, self.options.min_iou) for m in mine[1:]):
                     continue
                 copies = [entry["image"] for entry in mine]
+                times = "twice" if len(copies) == 2 else f"{len(copies)} times"
                 yield Finding(
-                    message=f"{len(copies)} files are the same picture: it weighs {len(copies)}-fold",
+                    message=f"{len(copies)} files are the same picture: it counts {times}",
                     place=Place(file=copies[1], image=copies[1], split=split),
                     evidence={"images": copies[:EXAMPLES]},
                     affected=len(copies) - 1,

@@ -15,8 +15,9 @@ class ExifRotatedImage(Rule):
     Reports images with an EXIF orientation other than upright that carry boxes.
 
     ## Why is this bad?
-    OpenCV loaders (Ultralytics, YOLOX, MMDetection) turn the picture, plain PIL loaders (torchvision, DETR family)
-    do not: the same boxes lie right for one and wrong for the other. When the declared size is that of the unturned
+    Loaders built on OpenCV (Ultralytics, YOLOX, MMDetection) and loaders built on PIL without a word on EXIF
+    (torchvision's datasets, RF-DETR, D-FINE) read two different pictures from such a file: the same boxes lie right for
+    one and wrong for the other. When the declared size is that of the unturned
     file, the boxes belong to the unturned picture.
 
     ## How it is computed
@@ -34,7 +35,7 @@ class ExifRotatedImage(Rule):
     A dataset used by one loader only, labelled as that loader shows it.
 
     ## References
-    CIPA DC-008 (EXIF 2.32), 4.6.4; facebookresearch/detectron2#788.
+    CIPA DC-008 (EXIF 2.32), 4.6.4; facebookresearch/detectron2#788; roboflow/rf-detr#189.
     """
 
     name = "exif-rotated-image"

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule, Tier
+from snellen.findings.words import plural
 from snellen.rules.data._records import EXAMPLES
 
 
@@ -16,8 +17,8 @@ class ExtensionMismatch(Rule):
     Reports image files whose content is another format than the suffix claims.
 
     ## Why is this bad?
-    Loaders that choose the decoder by suffix (torchvision.io.decode_png, DALI, TensorFlow) fail on them, and a JPEG
-    saved as .png is lossy where one believes it is not.
+    Programs that choose the decoder by suffix fail on them, and a JPEG saved as .png is lossy where one believes it
+    is not.
 
     ## How it is computed
     Pillow names the format by the first bytes; it is compared with those customary for the suffix. One finding for
@@ -54,7 +55,8 @@ class ExtensionMismatch(Rule):
                 found.setdefault((suffix, kind), []).append(image)
         for (suffix, kind), images in sorted(found.items()):
             yield Finding(
-                message=f"{len(images)} {suffix} file(s) hold {kind}: decoders chosen by suffix fail on them",
+                message=f"{plural(len(images), f'{suffix} file holds', f'{suffix} files hold')} {kind}: "
+                f"decoders chosen by suffix fail on {'it' if len(images) == 1 else 'them'}",
                 place=Place(file=images[0], image=images[0] if len(images) == 1 else None),
                 evidence={"suffix": suffix, "format": kind, "images": images[:EXAMPLES]},
                 affected=len(images),

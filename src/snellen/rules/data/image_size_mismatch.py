@@ -16,7 +16,7 @@ class ImageSizeMismatch(Rule):
 
     ## Why is this bad?
     The boxes were drawn on a picture of another size, or the size is wrong: loaders that scale by the declared size
-    put every box in the wrong place, Detectron2 raises SizeMismatchError.
+    put every box in the wrong place, and Detectron2 stops with a size-mismatch error.
 
     ## How it is computed
     Declared and actual size differ in pixels; the actual one is taken as stored or, for EXIF orientations 5 to 8,

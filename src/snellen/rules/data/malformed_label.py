@@ -15,8 +15,8 @@ class MalformedLabel(Rule):
     contradict themselves.
 
     ## Why is this bad?
-    Ultralytics drops the whole image for one bad row, with its good boxes; pycocotools and torchvision raise
-    KeyError far from the cause; converters skip it in silence.
+    Ultralytics drops the whole image for one bad row, with its good boxes, and trains on; other readers stop at it,
+    far from where it was written.
 
     ## How it is computed
     Each reader checks the fields its format prescribes; the record, not the file, is left out.
@@ -31,7 +31,7 @@ class MalformedLabel(Rule):
     Keypoint rows of YOLO pose files, which are not boxes.
 
     ## References
-    ultralytics/ultralytics#1008, #19553.
+    ultralytics/ultralytics#19553, #20138.
     """
 
     name = "malformed-label"

@@ -15,14 +15,14 @@ class MissingImage(Rule):
     Reports images that are listed and have no file.
 
     ## Why is this bad?
-    torchvision and Detectron2 raise FileNotFoundError in the middle of an epoch; Ultralytics drops the image and
-    its labels.
+    A loader that opens the file when its turn comes stops in the middle of an epoch; one that looks first leaves the
+    image and its labels out.
 
     ## How it is computed
     The listed path, below the dataset's folder, is not a file.
 
     ## Example
-        train.json  missing-image  the image is listed and not there ...
+        train.json  missing-image  the image is listed and not there: ...
 
     ## Fix
     Restore the file, or remove it from the annotations.
@@ -43,7 +43,7 @@ class MissingImage(Rule):
         """Yield the findings."""
         for row in data.images.filter(pl.col("listed") & ~pl.col("exists")).iter_rows(named=True):
             yield Finding(
-                message="the image is listed and not there: loaders raise in mid-epoch or drop its labels",
+                message="the image is listed and not there: loaders stop in mid-epoch or leave its labels out",
                 place=Place(file=row["label_file"] or row["image"], image=row["image"]),
                 fix=Fix(
                     FixSafety.UNSAFE, "remove it from the annotations", {"op": "drop-image", "image": row["image"]}

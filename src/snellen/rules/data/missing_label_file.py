@@ -17,8 +17,8 @@ class MissingLabelFile(Rule):
     and is not reported.
 
     ## Why is this bad?
-    Ultralytics and YOLOX take such an image as background: if its objects were only forgotten, the network is
-    punished for finding them.
+    A trainer takes such an image as background: if its objects were only forgotten, the network is punished for
+    finding them.
 
     ## How it is computed
     Images of splits read, without label file; one finding for each split. A dataset says "background" in one of two
@@ -26,7 +26,7 @@ class MissingLabelFile(Rule):
     the images concerned are no more than `max_share` of the split; where it has none, leaving out the file is its way.
 
     ## Example
-        missing-label-file  3 of 500 images of train have no label file ...
+        missing-label-file  3 of 500 images of train have no label file and train as background; ...
 
     ## Fix
     Label them, or add empty files to say that they hold no object.
@@ -62,8 +62,10 @@ class MissingLabelFile(Rule):
             if bare and len(bare) <= self.options.max_share * group.height:
                 name = None if split is None else str(split)
                 yield Finding(
-                    message=f"{len(bare)} of {group.height} images{f' of {name}' if name else ''} have no label file "
-                    "and train as background; an empty file would say that it is meant",
+                    message=f"{len(bare)} of {group.height} images{f' of {name}' if name else ''} "
+                    f"{'has' if len(bare) == 1 else 'have'} no label file and "
+                    f"{'trains' if len(bare) == 1 else 'train'} as background; "
+                    "an empty file would say that it is meant",
                     place=Place(split=name, image=bare[0] if len(bare) == 1 else None),
                     evidence={"images": bare[:EXAMPLES]},
                     affected=len(bare),

@@ -14,7 +14,6 @@ class NearIdenticalClassNames(Rule):
 
     ## Why is this bad?
     One thing is split into two classes: each has half the examples, and each right answer is wrong half the time.
-    No trainer objects.
 
     ## How it is computed
     Names are case-folded and freed of spaces, hyphens and underscores, then compared.

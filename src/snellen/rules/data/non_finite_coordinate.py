@@ -16,8 +16,8 @@ class NonFiniteCoordinate(Rule):
     Reports boxes of which a corner is NaN or infinite.
 
     ## Why is this bad?
-    One such box makes the loss NaN and every weight after it: torchvision and Ultralytics compute the loss without
-    looking. JSON writers emit NaN without complaint; COCOeval counts the object as one that nobody can find.
+    One such box makes the loss NaN, and every weight after it, where the trainer computes with it unseen. JSON writers
+    emit NaN without complaint, and linters of data have stopped at it.
 
     ## How it is computed
     IEEE 754: any of x1, y1, x2, y2 is not finite.

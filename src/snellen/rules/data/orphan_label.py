@@ -15,7 +15,7 @@ class OrphanLabel(Rule):
 
     ## Why is this bad?
     Its labels were paid for and are never used, and nobody says so; most often the image was renamed, moved or
-    lost. No trainer looks.
+    lost.
 
     ## How it is computed
     A label file in a folder of labels that no listed image claims, or an XML whose image is neither named nor there
@@ -31,7 +31,7 @@ class OrphanLabel(Rule):
     Other text files kept among labels; classes.txt and lists of images are recognised.
 
     ## References
-    None of seven tools compared reports it.
+    Roboflow's health check tells missing labels from empty ones; this is the other side of it.
     """
 
     name = "orphan-label"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
-from snellen.rules.data._records import EXAMPLES, class_usage
+from snellen.findings.words import listed
+from snellen.rules.data._records import class_usage
 
 
 class RareClass(Rule):
@@ -52,10 +53,11 @@ class RareClass(Rule):
         wanted = "train" if "train" in splits else None
         rare = sorted((n, c) for (s, c), n in usage.items() if s == wanted and n < self.options.min_images)
         if rare:
-            listed = ", ".join(f"{c} ({n})" for n, c in rare[:EXAMPLES])
+            one = len(rare) == 1
             yield Finding(
-                message=f"{len(rare)} of {data.classes.height} classes have fewer than {self.options.min_images} "
-                f"training images: {listed}; their scores are chance",
+                message=f"{len(rare)} of {data.classes.height} classes {'has' if one else 'have'} fewer than "
+                f"{self.options.min_images} training images: {listed([f'{c} ({n})' for n, c in rare])}; "
+                f"{'its score is' if one else 'their scores are'} chance",
                 place=Place(class_name=rare[0][1] if len(rare) == 1 else None),
                 evidence={"images_per_class": {c: n for n, c in rare}, "limit": self.options.min_images},
                 affected=len(rare),

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule, Tier
+from snellen.findings.words import plural
 from snellen.rules.data._records import EXAMPLES, problem_findings, same_bytes
 
 
@@ -52,8 +53,9 @@ class SplitLeakExact(Rule):
         for (first, second), images in leaks.items():
             total = data.images.filter(pl.col("split") == second).height
             yield Finding(
-                message=f"{len(images)} of {total} {second} images are in {first} too, byte for byte: "
-                "the score on them measures memory",
+                message=f"{len(images)} of {plural(total, f'{second} image')} "
+                f"{'is' if len(images) == 1 else 'are'} in {first} too, byte for byte: "
+                f"the score on {'it' if len(images) == 1 else 'them'} measures memory",
                 place=Place(split=second, image=images[0] if len(images) == 1 else None),
                 evidence={"images": images[:EXAMPLES]},
                 affected=len(images),

@@ -14,8 +14,8 @@ class UnknownImageId(Rule):
     Reports annotations whose image id no image has.
 
     ## Why is this bad?
-    pycocotools and every loader built on it pass over the annotation in silence; the image, if it is listed under
-    another id, trains as background.
+    Loaders go from image to annotations and never meet it; the image, if it is listed under another id, trains as
+    background.
 
     ## How it is computed
     The image_id of an annotation is looked up among the images of the same file.

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
+from snellen.findings.words import plural
 from snellen.rules.data._records import EXAMPLES
 
 
@@ -16,15 +17,15 @@ class UnnormalizedCoordinates(Rule):
     Reports YOLO label files with values far above 1, where fractions of the image are expected.
 
     ## Why is this bad?
-    Read as fractions the boxes lie thousands of pixels away. Ultralytics drops the whole image for one value above
-    1.01, and trains on.
+    Read as fractions the boxes lie thousands of pixels away. Ultralytics drops the whole image for one such value, and
+    trains on.
 
     ## How it is computed
     A finite value of a row exceeds 2 in size: beyond any overhang of a box, and below any box given in pixels. One
     finding for each label file.
 
     ## Example
-        labels/0007.txt  unnormalized-coordinates  4 of 4 rows hold values up to 412 ...
+        labels/0007.txt  unnormalized-coordinates  4 rows hold pixels where fractions of the image are expected, ...
 
     ## Fix
     Divide x and width by the image's width, y and height by its height.
@@ -45,8 +46,9 @@ class UnnormalizedCoordinates(Rule):
         rows = data.problems.filter(pl.col("kind") == "unnormalized-coordinates")
         for (file, image), group in rows.group_by(["file", "image"], maintain_order=True):
             yield Finding(
-                message=f"{group.height} row(s) hold pixels where fractions of the image are expected, "
-                f"the first {group['value'][0]!r}; Ultralytics drops the whole image",
+                message=f"{plural(group.height, 'row holds', 'rows hold')} pixels where fractions of the image are "
+                f"expected, the first {group['value'][0]!r}: the boxes lie far outside, and Ultralytics drops the "
+                "whole image",
                 place=Place(file=str(file), row=group["row"][0], image=str(image)),
                 evidence={"rows": group["row"].to_list()[:EXAMPLES]},
                 affected=group.height,

@@ -24,7 +24,7 @@ class UnreadableImage(Rule):
     end marker is missing is left to truncated-image.
 
     ## Example
-        images/0007.jpg  unreadable-image  0007.jpg cannot be read: no decoder knows its content; ...
+        images/0007.jpg  unreadable-image  the image cannot be read: no decoder knows its content; ...
 
     ## Fix
     Fetch the file again from its source, or remove it together with its labels.

@@ -15,7 +15,7 @@ class UnsafePath(Rule):
 
     ## Why is this bad?
     At best it works on one machine only; at worst a downloaded dataset makes a trainer read, or a converter
-    overwrite, files of yours. Trainers follow it without asking.
+    overwrite, files of yours.
 
     ## How it is computed
     The path is joined with its base and normalised; the result must lie below the dataset's folder. It is never

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule
-from snellen.rules.data._records import EXAMPLES
+from snellen.findings.words import listed, plural
 
 
 class UnusedClass(Rule):
@@ -43,9 +43,11 @@ class UnusedClass(Rule):
         used = set(names.drop_nulls())
         unused = [n for n in data.classes.filter("declared")["class_name"] if n not in used]
         if unused:
+            one = len(unused) == 1
             yield Finding(
-                message=f"{len(unused)} of {data.classes.height} declared classes have no example: "
-                f"{', '.join(unused[:EXAMPLES])}; their outputs learn only to say no",
+                message=f"{len(unused)} of {plural(data.classes.height, 'declared class', 'declared classes')} "
+                f"{'has' if one else 'have'} no example: {listed(unused)}; "
+                f"{'its output learns' if one else 'their outputs learn'} only to say no",
                 place=Place(class_name=unused[0] if len(unused) == 1 else None),
                 evidence={"classes": unused},
                 affected=len(unused),
