@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snellen.cli.app import VERBS
+from snellen.cli.app import VERBS, main
 
 
 def snellen(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -99,6 +99,59 @@ def test_an_error_of_use_is_one_line_and_exit_2(arguments: list[str], says: str,
     assert done.returncode == 2, done.stdout + done.stderr
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--out", "taken"], "taken: already holds something; continue that run with --resume"),
+        (["--out", "file"], "is no folder; name another --out"),
+        (["--out", "file/below"], "is no folder; name another --out"),
+        (["--out", "pets/run"], "lies among the class folders"),
+        (["--out", "none", "--resume"], "none: holds no run to go on with; leave out --resume"),
+        (["--resume"], "holds no run to go on with"),
+        (["--model", "nonsense"], "no network is called 'nonsense'"),
+        (["--model", "resnet8"], "no network is called 'resnet8'; nearest: resnet"),
+        (["--model", "ssdlite"], "no classification network is called 'ssdlite'"),
+        (["--set", "nonsense=3"], "unknown field 'nonsense'"),
+        (["--set", "image_size=17"], "image_size: Input should be a multiple of 16, got 17"),
+        (["--set", "image_size=big"], "image_size: Input should be a valid integer"),
+        (["--set", "batch_size=[1]"], "batch_size: Input should be a valid integer"),
+        (["--set", "task=detection"], "a classification dataset cannot be trained on by a recipe for detection"),
+        (["--epochs", "0"], "epochs: Input should be greater than or equal to 1, got 0"),
+        (["--recipe", "gone.toml"], "No such file or directory: 'gone.toml'"),
+    ],
+)
+def test_an_exam_that_cannot_be_is_one_line_exit_2_and_leaves_nothing(
+    arguments: list[str],
+    says: str,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
+    monkeypatch.setattr(sys, "argv", ["snellen", "exam", "pets", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in told if line.startswith("snellen: ")] == told[-1:]
+    assert says in told[-1]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_name_with_a_line_break_stays_on_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a\nb").mkdir()
+    done = snellen("check", "a\nb", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "a\\nb" in done.stderr
 
 
 def test_a_baseline_silences_what_was_known(photos: Path, tmp_path: Path) -> None:

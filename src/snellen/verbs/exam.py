@@ -50,6 +50,9 @@ def exam(
         UseError: `data` cannot be read, holds nothing to train on, or `out` is taken. Anything less is a finding.
         Interrupted: Ctrl-C or SIGTERM ended the training; it is saved.
     """
+    settings = settings or load_settings(Path.cwd())
+    rules = chosen_rules(settings.values)
+    folder = new_run_folder(out, Path(data), resume)
     from snellen.data.examine import examine, measure_again
     from snellen.models.registry import check_name
     from snellen.network.examine import examine as examine_network
@@ -64,9 +67,6 @@ def exam(
     check_overrides(overrides)
     if "model" in overrides:
         check_name(overrides["model"])
-    settings = settings or load_settings(Path.cwd())
-    rules = chosen_rules(settings.values)
-    folder = new_run_folder(out, Path(data), resume)
     clock = _Clock()
 
     facts = examine(Path(data), tier=required_tier(rules), cache=cache, progress=progress)
