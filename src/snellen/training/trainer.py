@@ -299,6 +299,7 @@ class _Run:
                 seconds=time.monotonic() - waited,
                 data_seconds=began - waited,
                 skipped=skipped,
+                labels=None if detection else targets,
             )
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:

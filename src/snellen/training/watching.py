@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -35,6 +35,7 @@ class Watcher(Protocol):
         seconds: float,
         data_seconds: float,
         skipped: bool,
+        labels: Tensor | None,
     ) -> Any:
         """Right after each optimizer step."""
 
