@@ -79,6 +79,7 @@ def test_any_bytes_as_any_annotation(data: bytes) -> None:
         read(folder / "odd.yaml", Tier.LABELS)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged tags; `examine` silences it
 @FUZZ
 @given(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]), st.integers(0, 400), st.binary(max_size=40))
 def test_any_damage_to_an_image(kind: str, at: int, data: bytes) -> None:

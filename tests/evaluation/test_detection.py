@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from snellen.evaluation.detection import BACKGROUND_NAME, evaluate_detection, light_map50
-from snellen.evaluation.errors import pairwise_iou
-from snellen.evaluation.facts import ScoreFacts
+from snellen.boxes import pairwise_iou
+from snellen.evaluation.detection import evaluate_detection, light_map50
+from snellen.evaluation.facts import BACKGROUND_CLASS, ScoreFacts
 from tests.evaluation.coco_reference import Case, pycocotools_eval, random_case
 
 NAMES = ["cat", "dog"]
@@ -104,7 +104,7 @@ def test_detections_of_a_class_without_objects_are_shown_though_they_cost_nothin
     assert facts.score("mAP") == 1.0
     dog = facts.per_class.row(1, named=True)
     assert (dog["objects"], dog["predictions"], dog["ap"]) == (0, 1, None)
-    assert (BACKGROUND_NAME, "dog", 1) in facts.confusion.rows()
+    assert (BACKGROUND_CLASS, "dog", 1) in facts.confusion.rows()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_confusion_counts_every_object_and_every_shown_detection_once() -> None:
     for name in names:
         assert facts.confusion.filter(true_class=name)["count"].sum() == truth.filter(class_name=name).height
     shown = facts.predictions.filter(pl.col("score") >= facts.score("f1_threshold"))
-    assert facts.confusion.filter(pl.col("predicted_class") != BACKGROUND_NAME)["count"].sum() == len(shown)
+    assert facts.confusion.filter(pl.col("predicted_class") != BACKGROUND_CLASS)["count"].sum() == len(shown)
 
 
 def test_curves_fall_in_score_and_end_at_the_recall_reached() -> None:

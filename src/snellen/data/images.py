@@ -4,6 +4,7 @@ import io
 import stat
 import struct
 import warnings
+import zlib
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ MAX_BYTES = 1 << 29
 SIDE = 256
 """Long side at which pixels are measured, so that sharpness does not depend on resolution."""
 EXIF_ORIENTATION = 0x0112
-UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, struct.error, IndexError, KeyError, TypeError,
-              EOFError, OverflowError, MemoryError, ZeroDivisionError, AttributeError, AssertionError, RuntimeError,
-              NotImplementedError, Image.DecompressionBombError, Image.DecompressionBombWarning)  # fmt: skip
+UNREADABLE = (
+    OSError, UnidentifiedImageError, ValueError, SyntaxError, struct.error, zlib.error, IndexError, KeyError, TypeError,
+    EOFError, OverflowError, MemoryError, ZeroDivisionError, AttributeError, AssertionError, RuntimeError,
+    NotImplementedError, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
 """What Pillow's decoders raise on damaged files; all of it means the file cannot be used."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from snellen.boxes import CORNERS
 from snellen.evaluation.bootstrap import image_draws, interval
 from snellen.evaluation.coco_core import (
     RECALL_THRESHOLDS,
@@ -18,13 +19,11 @@ from snellen.evaluation.coco_core import (
     mean_defined,
 )
 from snellen.evaluation.errors import OUTCOMES, Analysis, analyse, error_costs
-from snellen.evaluation.facts import CONFUSION, CURVES, PER_CLASS, SCORES, ScoreFacts
+from snellen.evaluation.facts import ALL_CLASSES, BACKGROUND_CLASS, CONFUSION, CURVES, PER_CLASS, SCORES, ScoreFacts
 from snellen.evaluation.operating_point import OperatingPoint, best_f1
-from snellen.evaluation.records import BOX, sift_boxes
+from snellen.evaluation.records import sift_boxes
 from snellen.facts import table
 
-BACKGROUND_NAME = "(background)"
-ALL = "(all)"
 CONVENTION = (
     "COCO: AP by 101-point interpolation over IoU 0.50:0.95, at most 100 detections per class and image, crowd objects "
     "ignored, classes without objects left out of the mean; object size by box area; F1 at one score threshold"
@@ -60,8 +59,8 @@ def evaluate_detection(
     object_classes = truth["class_index"].to_numpy()
     analysis = analyse(
         matching,
-        guesses.select(BOX).to_numpy(),
-        truth.select(BOX).to_numpy(),
+        guesses.select(CORNERS).to_numpy(),
+        truth.select(CORNERS).to_numpy(),
         object_classes,
         truth["image_index"].to_numpy(),
         crowd,
@@ -80,13 +79,14 @@ def evaluate_detection(
     ]
     scores += [{"metric": metric, "value": value} for metric, value in overall.metrics().items()]
     per_class, curves = _per_class(matching, counted, precision, class_names)
+    curves += _curve(ALL_CLASSES, matching.scores[counted], correct[counted], int(positives.sum()))
     return ScoreFacts(
         task="detection",
         split=split,
         predictions=_prediction_table(guesses, truth, analysis),
         objects=_object_table(truth, matching, analysis),
         per_class=table(PER_CLASS, per_class),
-        curves=table(CURVES, curves + _curve(ALL, matching.scores[counted], correct[counted], int(positives.sum()))),
+        curves=table(CURVES, curves),
         confusion=table(CONFUSION, _confusion(matching, analysis, overall, object_classes, crowd, class_names)),
         scores=table(SCORES, scores),
         problems=pl.concat([guess_problems, truth_problems]),
@@ -136,7 +136,7 @@ def _match(truth: pl.DataFrame, guesses: pl.DataFrame, classes: int, images: int
 
 
 def _xywh(records: pl.DataFrame) -> Floats:
-    xyxy = records.select(BOX).to_numpy()
+    xyxy = records.select(CORNERS).to_numpy()
     return np.ascontiguousarray(np.hstack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]]))
 
 
@@ -205,7 +205,7 @@ def _curve(name: str, scores: Floats, correct: Any, objects: int) -> list[dict[s
 def _prediction_table(guesses: pl.DataFrame, truth: pl.DataFrame, analysis: Analysis) -> pl.DataFrame:
     target = pl.Series(np.where(analysis.target >= 0, analysis.target, -1))
     names = truth["class_name"].to_list()
-    return guesses.select("image", "class_name", "score", *BOX).with_columns(
+    return guesses.select("image", "class_name", "score", *CORNERS).with_columns(
         pl.Series("true_class", [names[t] if t >= 0 else None for t in target], dtype=pl.String),
         pl.Series("iou", analysis.best_iou, dtype=pl.Float64),
         pl.Series("outcome", OUTCOMES[analysis.outcomes].tolist(), dtype=pl.String),
@@ -216,7 +216,7 @@ def _prediction_table(guesses: pl.DataFrame, truth: pl.DataFrame, analysis: Anal
 def _object_table(truth: pl.DataFrame, matching: Matching, analysis: Analysis) -> pl.DataFrame:
     found = analysis.found >= 0
     score = [float(matching.scores[i]) if i >= 0 else None for i in analysis.found]
-    return truth.select("image", "class_name", *BOX).with_columns(
+    return truth.select("image", "class_name", *CORNERS).with_columns(
         pl.Series("found", found, dtype=pl.Boolean),
         pl.Series("best_iou", analysis.object_best_iou, dtype=pl.Float64),
         pl.Series("score", score, dtype=pl.Float64),
@@ -233,7 +233,7 @@ def _confusion(
     class_names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Count (true, predicted) at the operating point; each object and each detection is counted once."""
-    names = [*class_names, BACKGROUND_NAME]
+    names = [*class_names, BACKGROUND_CLASS]
     background = len(class_names)
     outcomes = OUTCOMES[analysis.outcomes]
     shown = (matching.scores >= point.threshold) if point.threshold is not None else np.zeros(len(outcomes), bool)

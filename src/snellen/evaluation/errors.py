@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from snellen.boxes import pairwise_iou
 from snellen.evaluation.coco_core import (
     FALSE,
     IGNORED,
@@ -42,16 +43,6 @@ class Analysis:
     """(G,) largest overlap with a detection of the object's class."""
     found: Ints
     """(G,) position in the matching of the detection that matched the object; -1: missed."""
-
-
-def pairwise_iou(boxes: Floats, others: Floats) -> Floats:
-    """(n, m) intersection over union of xyxy boxes."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    inter = np.prod(np.clip(high - low, 0, None), axis=2)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    other_area = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    return inter / (area[:, None] + other_area[None, :] - inter)
 
 
 def analyse(

@@ -77,6 +77,11 @@ PROBLEMS: Schema = {
     "value": (pl.String(), "the offending value, at most 200 characters"),
 }
 
+ALL_CLASSES = "(all)"
+"""The class name of the curve over all classes together."""
+BACKGROUND_CLASS = "(background)"
+"""What the confusion of a detector names where there is no object, or no prediction."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreFacts(Facts):

@@ -8,14 +8,15 @@ from typing import Any
 
 import polars as pl
 
+from snellen.boxes import CORNERS
 from snellen.errors import UseError
 from snellen.evaluation.facts import PROBLEMS
-from snellen.evaluation.records import BOX, MAX_VALUE
+from snellen.evaluation.records import MAX_VALUE
 from snellen.facts import table
 
 MAX_BYTES = 2 * 1024**3
 """Larger files are refused: reading takes about ten times the file in memory."""
-COLUMNS = ("image", "class_name", "score", *BOX)
+COLUMNS = ("image", "class_name", "score", *CORNERS)
 _ALIASES = {
     "image": ("image", "filename", "file_name", "image_id"),
     "class_name": ("class_name", "class", "label", "category", "category_id"),
@@ -88,7 +89,7 @@ def _from_coco(record: Any) -> Any:
         return named
     x, y, w, h = (_number(v) for v in box)
     if x is None or y is None or w is None or h is None:
-        return {**named, **dict(zip(BOX, box, strict=True))}
+        return {**named, **dict(zip(CORNERS, box, strict=True))}
     return {**named, "x1": x, "y1": y, "x2": x + w, "y2": y + h}
 
 
@@ -117,7 +118,7 @@ def _parse(record: Any) -> tuple[dict[str, Any] | None, str]:
         return None, "not-an-object"
     if any(record.get(column) in (None, "") for column in COLUMNS):
         return None, "missing-field"
-    numbers = {column: _number(record[column]) for column in ("score", *BOX)}
+    numbers = {column: _number(record[column]) for column in ("score", *CORNERS)}
     if any(value is None for value in numbers.values()):
         return None, "not-a-number"
     return {"image": str(record["image"]), "class_name": str(record["class_name"]), **numbers}, ""

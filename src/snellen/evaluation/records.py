@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-BOX = ("x1", "y1", "x2", "y2")
+from snellen.boxes import CORNERS
+
 MAX_VALUE = 200
 _ROUNDING = 1e-6
 """A score may exceed 0..1 by a float32 rounding; it is clipped without a word."""
@@ -22,11 +23,11 @@ def sift_boxes(
     from 1. Usable rows keep their order and gain `row`, `image_index` and `class_index`. Raises KeyError for a
     missing column.
     """
-    wanted = ["image", "class_name", *BOX, *(["score"] if scored else [])]
+    wanted = ["image", "class_name", *CORNERS, *(["score"] if scored else [])]
     absent = [name for name in wanted if name not in records.columns]
     if absent:
         raise KeyError(f"{'predictions' if scored else 'objects'} lack the columns {', '.join(absent)}")
-    numbers = [*BOX, *(["score"] if scored else [])]
+    numbers = [*CORNERS, *(["score"] if scored else [])]
     crowd = pl.col("crowd").cast(pl.Boolean).fill_null(False) if "crowd" in records.columns else pl.lit(False)
     table = records.with_row_index("row", offset=1).select(
         pl.col("row").cast(pl.Int64),
@@ -40,14 +41,14 @@ def sift_boxes(
         .replace_strict(_positions(class_names), default=None, return_dtype=pl.Int64)
         .alias("class_index"),
     )
-    no_box = pl.any_horizontal([pl.col(c).is_null() | pl.col(c).is_nan() for c in BOX])
+    no_box = pl.any_horizontal([pl.col(c).is_null() | pl.col(c).is_nan() for c in CORNERS])
     width, height = pl.col("x2") - pl.col("x1"), pl.col("y2") - pl.col("y1")
-    box_text = pl.concat_str([pl.col(c).cast(pl.String).fill_null("null") for c in BOX], separator=" ")
+    box_text = pl.concat_str([pl.col(c).cast(pl.String).fill_null("null") for c in CORNERS], separator=" ")
     kinds = [
         ("unknown-image", pl.col("image_index").is_null(), pl.col("image")),
         ("unknown-class", pl.col("class_index").is_null(), pl.col("class_name")),
         ("nan-box", no_box, box_text),
-        ("infinite-box", pl.any_horizontal([pl.col(c).is_infinite() for c in BOX]), box_text),
+        ("infinite-box", pl.any_horizontal([pl.col(c).is_infinite() for c in CORNERS]), box_text),
         ("inverted-box", (width < 0) | (height < 0), box_text),
         ("empty-box", (width == 0) | (height == 0), box_text),
     ]

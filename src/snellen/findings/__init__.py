@@ -6,5 +6,3 @@ from snellen.findings.rule import Rule, RuleOptions
 from snellen.findings.severity import Category, Severity, Tier
 
 __all__ = ["Category", "Finding", "Fix", "FixSafety", "Place", "Rule", "RuleOptions", "Severity", "Tier"]
-
-Options = RuleOptions

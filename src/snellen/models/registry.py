@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Sequence
 
 import timm
-import torch
 import torchvision
 from torch import nn
 
@@ -132,8 +131,3 @@ def _torchvision(name: str, num_classes: int) -> nn.Module:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad and isinstance(p, torch.Tensor))

@@ -35,7 +35,7 @@ def parameter_rows(model: nn.Module, used: Callable[[str], bool]) -> list[dict[s
 
 
 def _statistics(weight: Tensor) -> dict[str, Any]:
-    if not (weight.is_floating_point() or weight.is_complex()) or weight.is_complex():
+    if not weight.is_floating_point():
         return {}
     values = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
     # Two vectorised passes, ten times as fast as std_mean; any NaN or infinity poisons both sums.

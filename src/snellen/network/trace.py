@@ -49,7 +49,6 @@ class Trace:
 
     records: dict[tuple[str, str], Record] = dataclasses.field(default_factory=dict)
     uncounted: set[str] = dataclasses.field(default_factory=set)
-    assumptions: set[str] = dataclasses.field(default_factory=set)
     used_storages: set[int] = dataclasses.field(default_factory=set)
     output: Any = None
 
@@ -149,18 +148,15 @@ class Tracer(TorchDispatchMode):
             return None
         x = tensors[0]
         if name == "aten.nonzero":
-            self.trace.assumptions.add("every candidate passes a mask")
+            # Every candidate passes the mask; below, no box is suppressed.
             return torch.empty((x.numel(), x.dim()), dtype=torch.int64, device="meta")
         if name == "torchvision.nms":
-            self.trace.assumptions.add("no box is suppressed")
             return torch.empty((x.shape[0],), dtype=torch.int64, device="meta")
         if name == "aten._unique2":
             # Per-class loops then run once over everything, which is what they do in sum.
-            self.trace.assumptions.add("all boxes are of one class")
             sizes = ((1, x.dtype), (x.numel(), torch.int64), (1, torch.int64))
             return tuple(torch.empty((n,), dtype=d, device="meta") for n, d in sizes)
         if name == "aten.index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
-            self.trace.assumptions.add("every candidate passes a mask")
             mask = next(i for i in args[1] if i is not None)
             return torch.empty((mask.numel(), *x.shape[mask.dim() :]), dtype=x.dtype, device="meta")
         return None

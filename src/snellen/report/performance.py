@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from snellen.evaluation.facts import ScoreFacts
+from snellen.evaluation.facts import ALL_CLASSES, BACKGROUND_CLASS, ScoreFacts
 from snellen.report.charts import Series, bars, lines
 from snellen.report.marks import confusion, intervals
 from snellen.report.plain import number, plain
@@ -17,8 +17,6 @@ MOST_CLASSES = 100
 MOST_CURVES = 8
 MOST_CONFUSED = 25
 GALLERY = 12
-ALL = "(all)"
-BACKGROUND = "(background)"
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ def _curves(scores: ScoreFacts) -> tuple[str, Markup, str]:
     curves = scores.curves
     names = scores.per_class.sort("objects", descending=True, maintain_order=True)["class_name"].to_list()
     present = set(curves["class_name"].unique())
-    shown = [n for n in names if n in present and n != ALL]
-    shown = ([ALL] if ALL in present and len(shown) != 1 else []) + shown[: MOST_CURVES - 1]
+    shown = [n for n in names if n in present and n != ALL_CLASSES]
+    shown = ([ALL_CLASSES] if ALL_CLASSES in present and len(shown) != 1 else []) + shown[: MOST_CURVES - 1]
     series = []
     for name in shown:
         one = curves.filter(pl.col("class_name") == name)
@@ -141,7 +139,7 @@ def _confusion(scores: ScoreFacts) -> tuple[Markup, str]:
         off = table.filter(pl.col("true_class") != pl.col("predicted_class"))
         wrong = dict(off.group_by("true_class").agg(pl.col("count").sum()).iter_rows())
         totals.sort(key=lambda name: -wrong.get(name, 0))
-    names = totals[:MOST_CONFUSED] + ([BACKGROUND] if BACKGROUND in used else [])
+    names = totals[:MOST_CONFUSED] + ([BACKGROUND_CLASS] if BACKGROUND_CLASS in used else [])
     place = {name: i for i, name in enumerate(names)}
     counts = np.zeros((len(names), len(names)))
     for true, predicted, count in table.select("true_class", "predicted_class", "count").iter_rows():
@@ -149,7 +147,7 @@ def _confusion(scores: ScoreFacts) -> tuple[Markup, str]:
             counts[place[true], place[predicted]] += count
     cut = len(totals) - MOST_CONFUSED
     of = f"the {MOST_CONFUSED} classes with most errors; {cut} more not drawn" if cut > 0 else ""
-    return confusion("confusion matrix", names, counts, BACKGROUND), of
+    return confusion("confusion matrix", names, counts, BACKGROUND_CLASS), of
 
 
 def _detection_gallery(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str, list[Tile | None]]]:

@@ -8,9 +8,7 @@ import base64
 import io
 import math
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +16,12 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image, ImageOps, features
 
+from snellen.data.images import EXIF_ORIENTATION, MAX_PIXELS, UNREADABLE
 from snellen.report.plain import plain
 from snellen.report.svg import SERIES, element, rect, tooltip
 
 SIDE = 176
 """Longer side of a thumbnail, pixels."""
-MAX_PIXELS = 100_000_000
 SMALL = 0.11
 """A box shorter than this share of the picture's longer side is shown enlarged, with its surroundings."""
 NAME = 21
@@ -32,11 +30,6 @@ FRAME = 500
 """Bytes of page around a picture: caption, markup."""
 MOST_BOXES = 60
 """Boxes drawn over one picture."""
-UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, ZeroDivisionError,
-    struct.error, zlib.error, MemoryError, Image.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow's decoders raise on damaged files."""
 
 Box = tuple[float, float, float, float]
 
@@ -140,7 +133,7 @@ def _encode(path: Path, focus: Box | None) -> tuple[str, _Frame]:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels: not decoded")
-        turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+        turned = image.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8}
         if turned:
             width, height = height, width
         frame = _window(width, height, focus)

@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-from snellen.data.facts import DataFacts
 from snellen.environment import environment
 from snellen.errors import UseError
-from snellen.evaluation.facts import ScoreFacts
 from snellen.facts import Facts
 from snellen.findings.engine import judge as run_rules
 from snellen.findings.settings import LoadedSettings, load_settings
-from snellen.network.facts import NetworkFacts
 from snellen.result import Result
-from snellen.watch.facts import RunFacts
+from snellen.verbs.run_folder import PARTS
 
-FIELDS: dict[type[Facts], str] = {DataFacts: "data", NetworkFacts: "network", RunFacts: "run", ScoreFacts: "scores"}
+FIELDS = {kind: name for name, kind in PARTS.items()}
 
 
 def judge(*facts: Facts, subject: str = "facts", settings: LoadedSettings | None = None) -> Result:

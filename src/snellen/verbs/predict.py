@@ -5,10 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
+from snellen.data.records import IMAGE_SUFFIXES
 from snellen.errors import UseError
 from snellen.progress import Progress, silent
-
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def predict(
@@ -35,7 +34,7 @@ def predict(
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        return sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not path.is_file():
         raise UseError(f"{path}: no such image or folder")
     return [path]

@@ -5,11 +5,11 @@ from typing import Any
 
 import polars as pl
 
+from snellen.boxes import CORNERS
 from snellen.data.facts import DataFacts
 from snellen.findings import Finding, Place
 from snellen.findings.words import plural
 
-CORNERS = ("x1", "y1", "x2", "y2")
 EXAMPLES = 12
 """Most example paths a finding carries."""
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from snellen.boxes import CORNERS
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, Tier
-from snellen.rules.data._records import CORNERS, box_place, solid_boxes
+from snellen.rules.data._records import box_place, solid_boxes
 
 
 class BoxOutsideImage(Rule):

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from snellen.boxes import CORNERS
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
-from snellen.rules.data._records import CORNERS
 
 
 class NonFiniteCoordinate(Rule):

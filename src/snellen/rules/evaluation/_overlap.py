@@ -2,12 +2,10 @@
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from snellen.boxes import CORNERS, Floats, pairwise_iou
 from snellen.evaluation.facts import ScoreFacts
 
-Floats = NDArray[np.float64]
-CORNERS = ("x1", "y1", "x2", "y2")
 MOST = 2000
 """Predictions looked at, the best first: enough to tell a systematic error, bounded on large sets."""
 
@@ -33,8 +31,5 @@ def share_on_objects(scores: ScoreFacts, images: list[str], boxes: Floats, iou: 
         others = objects.get(image)
         if others is None or not (box[2:] > box[:2]).all():
             continue
-        low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-        inter = np.prod(np.clip(high - low, 0, None), axis=1)
-        union = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - inter
-        hits += bool((inter >= iou * union).any())
+        hits += bool((pairwise_iou(box[None], others) >= iou).any())
     return hits / len(boxes)

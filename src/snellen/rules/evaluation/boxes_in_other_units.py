@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import Field
 
+from snellen.boxes import CORNERS
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
-from snellen.rules.evaluation._overlap import CORNERS, as_written, share_on_objects
+from snellen.rules.evaluation._overlap import as_written, share_on_objects
 
 
 class BoxesInOtherUnits(Rule):

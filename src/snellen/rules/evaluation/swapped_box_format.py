@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from pydantic import Field
 
+from snellen.boxes import Floats
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
-from snellen.rules.evaluation._overlap import Floats, as_written, share_on_objects
+from snellen.rules.evaluation._overlap import as_written, share_on_objects
 
 
 def _from_xywh(b: Floats) -> Floats:
