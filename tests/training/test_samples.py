@@ -36,6 +36,7 @@ def test_the_ledger_accounts_for_every_image(tmp_path: Path) -> None:
     images = data.images.with_columns(
         class_name=pl.when(pl.arange(60) == 7).then(pl.lit("no such class")).otherwise("class_name"),
         decoded=pl.when(pl.arange(60) == 9).then(pl.lit(False)),
+        exists=pl.when(pl.arange(60) != 11).then("exists"),
     )
     (tmp_path / data.images["image"][11]).unlink()
     split = split_examples(DataFacts(**{**vars(data), "images": images}))
