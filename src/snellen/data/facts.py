@@ -118,3 +118,15 @@ class DataFacts(Facts):
     def tier(self) -> Tier:
         """The dearest tier whose columns are filled."""
         return Tier(self.tier_gathered)
+
+    def sizes(self) -> pl.DataFrame:
+        """Columns image, width, height: pixels as displayed, after EXIF rotation.
+
+        That of the file, or the declared one where the file was not read; null where neither is known.
+        """
+        turned = pl.col("exif_orientation").fill_null(1) >= 5
+        width = pl.when(turned).then("height").otherwise("width")
+        height = pl.when(turned).then("width").otherwise("height")
+        return self.images.select(
+            "image", width=pl.coalesce(width, "declared_width"), height=pl.coalesce(height, "declared_height")
+        )

@@ -126,9 +126,9 @@ def _object_sides(network: NetworkFacts, data: DataFacts | None) -> np.ndarray:
     """Square roots of the boxes' areas at the network's input, the image's longer side scaled to the input's."""
     if data is None or not len(data.boxes):
         return np.zeros(0)
-    long = pl.max_horizontal(pl.coalesce("width", "declared_width"), pl.coalesce("height", "declared_height"))
+    long = pl.max_horizontal("width", "height")
     boxes = data.boxes.filter(pl.col("usable")).join(
-        data.images.select("image", long=long).unique("image"), on="image", how="inner"
+        data.sizes().select("image", long=long).unique("image"), on="image", how="inner"
     ).filter(pl.col("long") > 0)  # fmt: skip
     side = ((pl.col("x2") - pl.col("x1")) * (pl.col("y2") - pl.col("y1"))).sqrt() / pl.col("long")
     return boxes.select(side)["x2"].to_numpy() * max(network.input_shape[2:] or [1])

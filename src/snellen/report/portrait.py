@@ -84,10 +84,7 @@ def _classes(data: DataFacts) -> Markup:
 
 def _relative(data: DataFacts) -> pl.DataFrame:
     """Usable boxes in shares of their image: x, y (centre), w, h; empty where image sizes are not known."""
-    turned = pl.col("exif_orientation").fill_null(1) >= 5
-    width = pl.coalesce(pl.when(turned).then("height").otherwise("width"), "declared_width")
-    height = pl.coalesce(pl.when(turned).then("width").otherwise("height"), "declared_height")
-    sizes = data.images.select("image", iw=width, ih=height).unique("image")
+    sizes = data.sizes().rename({"width": "iw", "height": "ih"}).unique("image")
     return (
         data.boxes.filter(pl.col("usable"))
         .join(sizes, on="image", how="inner")
@@ -141,15 +138,12 @@ def _by_split(data: DataFacts, rows: pl.DataFrame, column: str) -> list[tuple[st
 
 
 def _sizes(data: DataFacts) -> Markup:
-    known = data.images.drop_nulls(["width", "height"])
+    known = data.sizes().drop_nulls()
     if known.select("width", "height").n_unique() < 2:
         return Markup("")
-    turned = known["exif_orientation"].fill_null(1).to_numpy() >= 5
-    width, height = known["width"].to_numpy(), known["height"].to_numpy()
     return density(
-        "image sizes", np.where(turned, height, width), np.where(turned, width, height), x_label="width, px",
-        y_label="height, px",
-    )  # fmt: skip
+        "image sizes", known["width"].to_numpy(), known["height"].to_numpy(), x_label="width, px", y_label="height, px"
+    )
 
 
 def _levels(data: DataFacts, column: str, label: str) -> Markup:

@@ -39,8 +39,7 @@ def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> 
 
 def object_sizes(data: DataFacts, examples: Sequence[Example], image_size: int) -> NDArray[np.float64]:
     """Width and height (M, 2) in input pixels of objects after the letterbox; sides under 1 px left out."""
-    longer = pl.max_horizontal(pl.coalesce("width", "declared_width"), pl.coalesce("height", "declared_height"))
-    side = dict(data.images.select("image", longer.alias("side")).drop_nulls().iter_rows())
+    side = dict(data.sizes().select("image", pl.max_horizontal("width", "height")).drop_nulls().iter_rows())
     found = [
         (e.boxes[:, 2:] - e.boxes[:, :2]).astype(np.float64) * (image_size / side[e.image])
         for e in examples

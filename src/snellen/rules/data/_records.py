@@ -27,17 +27,8 @@ def finite_boxes(data: DataFacts) -> pl.DataFrame:
 
 
 def solid_boxes(data: DataFacts) -> pl.DataFrame:
-    """Finite boxes of positive width and height, with their image's `true_width` and `true_height` where known.
-
-    The size is that of the file after EXIF rotation, or the declared one where the file cannot be read.
-    """
-    turned = pl.col("exif_orientation").fill_null(1) >= 5
-    raw_width, raw_height = pl.col("width"), pl.col("height")
-    sizes = data.images.select(
-        "image",
-        pl.when(turned).then(raw_height).otherwise(raw_width).fill_null(pl.col("declared_width")).alias("true_width"),
-        pl.when(turned).then(raw_width).otherwise(raw_height).fill_null(pl.col("declared_height")).alias("true_height"),
-    )
+    """Finite boxes of positive width and height, with their image's `true_width` and `true_height` where known."""
+    sizes = data.sizes().rename({"width": "true_width", "height": "true_height"})
     solid = finite_boxes(data).filter((pl.col("x2") > pl.col("x1")) & (pl.col("y2") > pl.col("y1")))
     return solid.join(sizes, on="image", how="left", maintain_order="left")
 

@@ -7,10 +7,8 @@ from snellen.network.facts import NetworkFacts
 
 
 def image_sides(data: DataFacts) -> pl.DataFrame:
-    """Columns image, long: the longer side of every image whose size is known, pixels (rotation does not change it)."""
-    width = pl.coalesce("width", "declared_width")
-    height = pl.coalesce("height", "declared_height")
-    return data.images.select("image", long=pl.max_horizontal(width, height)).filter(pl.col("long") > 0)
+    """Columns image, long: the longer side of every image whose size is known, pixels."""
+    return data.sizes().select("image", long=pl.max_horizontal("width", "height")).filter(pl.col("long") > 0)
 
 
 def boxes_at_input(data: DataFacts, network: NetworkFacts) -> pl.DataFrame:

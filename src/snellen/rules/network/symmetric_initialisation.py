@@ -42,8 +42,7 @@ class SymmetricInitialisation(Rule):
         """Thresholds."""
 
         zero_share: float = 0.5
-        """Share of the weight matrices, 0..1, above which all-zero ones are a fault; residual nets zero at"
-        " most one of two."""
+        """Share of the weight matrices, 0..1, above which all-zero ones are a fault; residual nets zero one of two."""
 
     def check(self, network: NetworkFacts) -> Iterator[Finding]:
         """Yield the findings."""
