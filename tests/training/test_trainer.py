@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from snellen.data.facts import DataFacts
 from snellen.errors import UseError
-from snellen.training import Recipe, default_recipe
+from snellen.training import Recipe, default_recipe, samples
 from snellen.training.predict import load_run, predict
 from snellen.training.run_folder import RunError
 from snellen.training.trainer import make_optimizer, train
@@ -177,3 +178,42 @@ def test_a_hostile_checkpoint_is_refused(tmp_path: Path) -> None:
         load_run(tmp_path / "run")
     with pytest.raises(UseError, match="not a run folder"):
         load_run(tmp_path / "data")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # Python 3.12 warns of any fork beside threads
+def test_a_file_that_goes_in_mid_training_is_one_line(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the images do not fit in memory they are read in each epoch."""
+    monkeypatch.setattr(samples, "CACHE_BYTES", 0)
+    data = digit_images(tmp_path / "data", 60)
+
+    def lose(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "train" and done == 1:
+            for path in (tmp_path / "data").rglob("*.png"):
+                path.unlink()
+
+    with pytest.raises(UseError, match=r"^\d/\d{4}\.png cannot be read any more: No such file.*--resume") as caught:
+        train(data, small(data, workers=workers, batch_size=6), tmp_path / "run", progress=lose)
+    assert "\n" not in str(caught.value)
+
+
+def test_ctrl_c_in_the_last_step_is_not_forgotten(tmp_path: Path) -> None:
+    data = digit_images(tmp_path / "data", 60)
+
+    def impatient(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "train" and done == total:
+            raise KeyboardInterrupt
+
+    assert train(data, small(data, epochs=1), tmp_path / "run", progress=impatient).stop_reason == "interrupted"
+    assert train(data, small(data, epochs=1), tmp_path / "run", resume=True).stop_reason == "finished"
+
+
+def test_a_run_is_not_resumed_on_changed_labels(tmp_path: Path) -> None:
+    data = digit_scenes(tmp_path / "data", 24, side=64)
+    recipe = small(data, epochs=1, image_size=64, batch_size=8)
+    train(data, recipe, tmp_path / "run")
+    fewer = DataFacts(**{**vars(data), "boxes": data.boxes.head(data.boxes.height - 1)})
+    with pytest.raises(RunError, match="not the one this run began with"):
+        train(fewer, recipe, tmp_path / "run", resume=True)
