@@ -60,9 +60,8 @@ class BackgroundErrorsDominate(Rule):
         if cost < o.min_cost or cost < o.min_share * total or len(errors) < o.min_count:
             return
         yield Finding(
-            message=f"{len(errors)} of {len(scores.predictions)} predictions lie on no object; without them "
-            f"mAP50 is {cost:.2f} "
-            f"higher, {cost / total:.0%} of all lost points",
+            message=f"{len(errors)} of {len(scores.predictions)} predictions lie on no object; without them mAP50 "
+            f"would be {cost:.2f} higher (limit {o.min_cost:g}), {cost / total:.0%} of all lost points",
             place=Place(split=scores.split),
             evidence={
                 "costs": scores.error_costs,

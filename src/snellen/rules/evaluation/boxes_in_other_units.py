@@ -63,8 +63,8 @@ class BoxesInOtherUnits(Rule):
         if boxes.max() <= 1.5 and extent > 4:
             yield Finding(
                 message=f"the {len(boxes)} predicted boxes reach at most {boxes.max():.3g} while half the "
-                "objects are wider "
-                f"than {extent:.0f} px: they are shares of the image; multiply x by its width and y by its height",
+                f"objects are wider than {extent:.0f} px: they are shares of the image; multiply x by its width and y "
+                f"by its height",
                 place=Place(split=scores.split),
                 evidence={"largest_coordinate": float(boxes.max()), "median_object_width": extent},
                 affected=len(boxes),

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings.words import plural
 from snellen.rules._causes import TRAINING_FAULTS
 
 
@@ -82,8 +83,8 @@ class ClassNeverPredicted(Rule):
         worst = silent.sort("objects", descending=True)
         listed = ", ".join(f"{n} ({k} {noun})" for n, k in worst.select("class_name", "objects").head(5).iter_rows())
         yield Finding(
-            message=f"{len(silent)} of {present} classes never predicted: {listed}; that costs up to "
-            f"{cost:.2f} of {unit}",
+            message=f"{len(silent)} of {plural(present, 'class', 'classes')} {'is' if len(silent) == 1 else 'are'} "
+            f"never predicted: {listed}; that costs up to {cost:.2f} of {unit}",
             place=Place(split=scores.split),
             evidence={"classes": worst["class_name"].to_list()[:50], "cost": cost},
             affected=len(silent),

@@ -62,8 +62,7 @@ class DuplicateDetections(Rule):
         yield Finding(
             message=f"{len(doubled)} of {len(shown)} predictions with a score of at least {threshold:.2f} "
             f"({len(doubled) / len(shown):.0%}) box an object that a better one has found; it costs "
-            f"{cost:.2f} of mAP50: "
-            "non-maximum suppression is missing or too weak",
+            f"{cost:.2f} of mAP50: non-maximum suppression is missing or too weak",
             place=Place(split=scores.split),
             evidence={"cost": cost, "images": doubled["image"].unique(maintain_order=True).to_list()[:10]},
             affected=len(doubled),

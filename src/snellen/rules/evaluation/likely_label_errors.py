@@ -71,8 +71,8 @@ class LikelyLabelErrors(Rule):
         yield Finding(
             message=f"{len(suspects)} of {scores.images} images get a probability of at least "
             f"{self.options.min_probability:g} for another class than their label, {expected:.1f} would be "
-            "expected: look at "
-            f"their labels, first at {worst['image']} ({worst['true_class']!r} or {worst['class_name']!r}?)",
+            f"expected: look at their labels, first at {worst['image']} ({worst['true_class']!r} or "
+            f"{worst['class_name']!r}?)",
             place=Place(split=scores.split),
             evidence={
                 "images": suspects["image"].to_list()[:30],

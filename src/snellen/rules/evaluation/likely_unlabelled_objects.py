@@ -67,8 +67,7 @@ class LikelyUnlabelledObjects(Rule):
             return
         yield Finding(
             message=f"{len(sure)} predictions score at least {middle:.2f}, as the surer half of the right "
-            "ones do, where "
-            f"nothing is labelled (of {len(scores.objects)} objects): look first at {sure['image'][0]}",
+            f"ones do, where nothing is labelled (of {len(scores.objects)} objects): look first at {sure['image'][0]}",
             place=Place(split=scores.split),
             evidence={
                 "images": sure["image"].unique(maintain_order=True).to_list()[:30],

@@ -62,8 +62,8 @@ class LocalisationErrorsDominate(Rule):
             return
         yield Finding(
             message=f"{len(errors)} predictions overlap their object by less than 0.5 (median "
-            f"{float(np.median(errors['iou'].to_numpy())):.2f}); "
-            f"mending only these wins {cost:.2f} of mAP50, {cost / total:.0%} of all lost points",
+            f"{float(np.median(errors['iou'].to_numpy())):.2f}); mending only these wins {cost:.2f} of mAP50 "
+            f"(limit {o.min_cost:g}), {cost / total:.0%} of all lost points",
             place=Place(split=scores.split),
             evidence={
                 "costs": scores.error_costs,

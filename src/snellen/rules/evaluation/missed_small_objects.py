@@ -71,8 +71,8 @@ class MissedSmallObjects(Rule):
         missed = small.filter(~pl.col("found"))
         size = f" (input {scores.input_size} px)" if scores.input_size else ""
         yield Finding(
-            message=f"recall is {recall:.2f} on {len(small)} objects below 32 x 32 px and {other:.2f} on "
-            f"{len(rest)} others; "
+            message=f"recall is {recall:.2f} on {len(small)} objects below {self.options.small_area**0.5:.0f} x "
+            f"{self.options.small_area**0.5:.0f} px and {other:.2f} on {len(rest)} others; "
             f"level recall would find {round((other - recall) * len(small))} more: enlarge the input{size}",
             place=Place(split=scores.split),
             evidence={

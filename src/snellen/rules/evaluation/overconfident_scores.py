@@ -64,8 +64,7 @@ class OverconfidentScores(Rule):
         wrong = scores.predictions.filter(pl.col("outcome") != "correct").sort("score", descending=True)
         yield Finding(
             message=f"mean confidence is {confidence:.2f} and accuracy {accuracy:.2f} on {n} images (ECE "
-            f"{ece:.2f}, limit "
-            f"{self.options.max_gap:g}): a threshold on the score promises too much",
+            f"{ece:.2f}, limit {self.options.max_gap:g}): a threshold on the score promises too much",
             place=Place(split=scores.split),
             evidence={
                 "ece": ece,

@@ -84,8 +84,7 @@ class SwappedBoxFormat(Rule):
         if shares[layout] >= max(self.options.min_as_read, 3 * before):
             yield Finding(
                 message=f"{before:.0%} of {len(boxes)} predictions lie on an object as written, "
-                f"{shares[layout]:.0%} when "
-                f"read as {layout}: the boxes are not x1, y1, x2, y2",
+                f"{shares[layout]:.0%} when read as {layout}: the boxes are not x1, y1, x2, y2",
                 place=Place(split=scores.split),
                 evidence={"as_written": before, **shares},
                 affected=len(boxes),

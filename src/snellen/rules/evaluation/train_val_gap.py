@@ -58,8 +58,8 @@ class TrainValGap(Rule):
             if gap > self.options.max_gap and (high is None or trained > high):
                 yield Finding(
                     message=f"{metric} is {trained:.2f} on training data and {value:.2f} on {scores.split}: a "
-                    f"gap of {gap:.2f} "
-                    f"(limit {self.options.max_gap:g}); the model has learned images by heart or the splits differ",
+                    f"gap of {gap:.2f} (limit {self.options.max_gap:g}); the model has learned images by heart or the "
+                    f"splits differ",
                     place=Place(split=scores.split),
                     evidence={"metric": metric, "train": trained, "value": value},
                     affected=scores.images,

@@ -72,9 +72,9 @@ class AnchorsMissObjects(Rule):
         if recall < self.options.recall:
             worst = boxes.with_columns(factor=pl.Series(factor)).sort("factor", descending=True).head(10)
             yield Finding(
-                message=f"{missed} of {len(sides)} boxes fit no anchor within a factor {self.options.ratio:g}:"
-                f" best possible recall"
-                f" {recall:.3f} is below {self.options.recall:g}, those objects will hardly be learnt",
+                message=f"{missed} of {len(sides)} boxes fit no anchor within a factor {self.options.ratio:g}: "
+                f"best possible recall {recall:.3f} is below {self.options.recall:g}, those objects will hardly be "
+                f"learnt",
                 evidence={
                     "recall": recall,
                     "worst_sides": worst.select("w", "h").rows(),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
 from snellen.watch.facts import RunFacts
 
@@ -59,9 +60,9 @@ class BatchnormTinyBatch(Rule):
         size = float(sizes.median())  # type: ignore[arg-type]
         if size < self.options.images:
             yield Finding(
-                message=f"{norms.height} BatchNorm layers are trained on batches of {size:g} (fewest:"
-                f" {self.options.images}): their"
-                " statistics are noise, and testing meets others",
+                message=f"{plural(norms.height, 'BatchNorm layer is', 'BatchNorm layers are')} trained on batches of "
+                f"{size:g} images (fewest: {self.options.images}): batch statistics are noise, and testing meets "
+                f"others",
                 place=Place(layer=norms["layer"][0]),
                 evidence={"batch_size": size, "layers": norms["layer"].to_list()[:20]},
                 affected=norms.height,

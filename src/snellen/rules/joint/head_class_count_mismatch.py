@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule
+from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
 
 
@@ -57,7 +58,8 @@ class HeadClassCountMismatch(Rule):
             else "the spare outputs can only be wrong"
         )
         yield Finding(
-            message=f"the head has {outputs} outputs, the data set {classes} classes: {effect}",
+            message=f"the head has {plural(outputs, 'output')}, the data set {plural(classes, 'class', 'classes')}: "
+            f"{effect}",
             evidence={"outputs": outputs, "classes": classes},
             affected=abs(outputs - classes),
             of=max(outputs, classes),

@@ -61,10 +61,9 @@ class ObjectsBelowStride(Rule):
             side = max(network.input_shape[-2:])
             median = float(small["short"].median())  # type: ignore[arg-type]
             yield Finding(
-                message=f"{small.height / boxes.height:.0%} of the boxes are smaller than {stride:g} px, one"
-                f" cell of the finest level,"
-                f" at {side} px input (limit {self.options.share:.0%}; their median short side is {median:.1f}"
-                f" px): they will be missed",
+                message=f"{small.height / boxes.height:.0%} of the boxes are smaller than {stride:g} px, one cell of "
+                f"the finest level, at {side} px input (limit {self.options.share:.0%}; their median short side is "
+                f"{median:.1f} px): they will be missed",
                 evidence={
                     "stride": stride,
                     "input": side,

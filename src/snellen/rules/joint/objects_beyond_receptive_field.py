@@ -59,11 +59,9 @@ class ObjectsBeyondReceptiveField(Rule):
         if large.height > self.options.share * boxes.height:
             side = max(network.input_shape[-2:])
             yield Finding(
-                message=f"{large.height / boxes.height:.0%} of the boxes are longer than {limit:.0f} px at"
-                f" {side} px input,"
-                f" {self.options.fill:g} of the coarsest level's receptive field of {field:.0f} px (limit"
-                f" {self.options.share:.0%}): no cell"
-                " sees both ends of them",
+                message=f"{large.height / boxes.height:.0%} of the boxes are longer than {limit:.0f} px at "
+                f"{side} px input, {self.options.fill:g} of the coarsest level's receptive field of {field:.0f} px "
+                f"(limit {self.options.share:.0%}): no cell sees both ends of them",
                 evidence={
                     "receptive_field": field,
                     "input": side,
