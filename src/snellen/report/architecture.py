@@ -47,13 +47,7 @@ class Architecture:
 
 def architecture(network: NetworkFacts, data: DataFacts | None) -> Architecture:
     """Tables and drawings of `network`; with `data`, its levels are drawn against the objects' sizes."""
-    used = network.layers.sort("order", nulls_last=True, maintain_order=True)
-    shown = used.head(MOST_LAYERS)
-    depth = _block_depth(shown["layer"].to_list())
-    grouped: dict[str, list[dict[str, object]]] = {}
-    for row in shown.to_dicts():
-        grouped.setdefault(".".join(row["layer"].split(".")[:depth]) or "(root)", []).append(row)
-    blocks = [_block(name, rows, network.macs) for name, rows in grouped.items()]
+    blocks = network_blocks(network)
     heavy = sorted((b for b in blocks if b.part > 0), key=lambda b: -b.part)[:10]
     cost = bars("share of multiply-adds by block", [(b.name, [round(100 * b.part, 1)]) for b in heavy], unit=" %")
     charts = [("Where the cost is", cost, "Multiply-adds of one forward pass.")]
@@ -65,9 +59,19 @@ def architecture(network: NetworkFacts, data: DataFacts | None) -> Architecture:
         totals=network_totals(network),
         charts=[c for c in charts if c[1]],
         blocks=blocks[:MOST_BLOCKS],
-        cut=len(used) - sum(b.layers for b in blocks[:MOST_BLOCKS]),
+        cut=len(network.layers) - sum(b.layers for b in blocks[:MOST_BLOCKS]),
         warnings=[plain(t) for t in told],
     )
+
+
+def network_blocks(network: NetworkFacts) -> list[Block]:
+    """The layers in order of the forward pass, folded below the modules that hold them."""
+    shown = network.layers.sort("order", nulls_last=True, maintain_order=True).head(MOST_LAYERS)
+    depth = _block_depth(shown["layer"].to_list())
+    grouped: dict[str, list[dict[str, object]]] = {}
+    for row in shown.to_dicts():
+        grouped.setdefault(".".join(row["layer"].split(".")[:depth]) or "(root)", []).append(row)
+    return [_block(name, rows, network.macs) for name, rows in grouped.items()]
 
 
 def _block_depth(names: list[str]) -> int:

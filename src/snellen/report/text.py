@@ -12,6 +12,8 @@ from rich.text import Text
 from snellen.findings.finding import Finding
 from snellen.findings.severity import Severity
 from snellen.findings.words import plural
+from snellen.network.facts import NetworkFacts
+from snellen.report.architecture import network_blocks
 from snellen.report.causes import Cause, root_causes, sentence, skipped_by_reason
 from snellen.report.plain import number, plain
 from snellen.report.totals import data_totals, headline_rows, network_totals, run_totals
@@ -47,6 +49,9 @@ def render_text(result: Result, *, full: bool = False, color: bool | None = None
     for title, rows in _tables(result):
         console.print()
         console.print(_table(title, rows))
+    if result.network is not None and result.run is None:
+        console.print()
+        console.print(_blocks(result.network))
     console.print()
     for text in _closing(result, causes, full):
         console.print(Text(text, "dim"), soft_wrap=True)
@@ -109,6 +114,20 @@ def _table(title: str, rows: list[tuple[str, str]]) -> Table:
     table.add_column()
     for name, value in rows:
         table.add_row(Text(f"  {plain(name)}"), Text(plain(value)))
+    return table
+
+
+def _blocks(network: NetworkFacts) -> Table:
+    table = Table(
+        box=None, pad_edge=False, title="blocks", title_justify="left", title_style="bold", header_style="dim"
+    )
+    table.add_column("  block")
+    for heading in ("output", "parameters", "MACs", "share", "receptive field"):
+        table.add_column(heading, justify="right")
+    for block in network_blocks(network):
+        field = block.rows[-1][-1]
+        cells = (f"  {block.name}", block.shape, block.params, block.macs, block.macs_share, field)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
 
 
