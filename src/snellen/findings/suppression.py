@@ -47,6 +47,8 @@ def read_suppressions(folder: Path) -> tuple[list[Suppression], list[BadSuppress
     path = folder / SIDECAR
     if not path.is_file():
         return [], []
+    if path.is_symlink():  # it could lead to any file, whose words the findings would then repeat
+        return [], [BadSuppression("the file is a link, which is not followed; put a copy there", Place(file=SIDECAR))]
     good: list[Suppression] = []
     bad: list[BadSuppression] = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):

@@ -91,7 +91,7 @@ def exam(
     )
     clock.lap("train")
     if trained.stop_reason == "interrupted":
-        raise stopped("exam", data, folder)
+        raise stopped("exam", data, folder, ready is not None)
 
     scored = score_model(trained.model, final, trained.class_names, facts, ledger=trained.ledger, progress=progress)
     scores = scored.scores

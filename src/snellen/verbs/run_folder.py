@@ -73,9 +73,12 @@ def chosen_recipe(
     return final
 
 
-def stopped(verb: str, subject: str | Path, folder: Path) -> Interrupted:
-    """What to raise when Ctrl-C ended the training of the run in `folder`."""
-    command = shlex.join(["snellen", verb, str(subject), "--out", str(folder), "--resume"])
+def stopped(verb: str, subject: str | Path, folder: Path, own_model: bool) -> Interrupted:
+    """What to raise when Ctrl-C ended the training of the run in `folder`, of a network of the caller's own or not."""
+    if own_model:
+        command = f"snellen.{verb}({str(subject)!r}, model=..., out={str(folder)!r}, resume=True)"
+    else:
+        command = shlex.join(["snellen", verb, str(subject), "--out", str(folder), "--resume"])
     return Interrupted(f"stopped, and all that was learned is saved; go on with: {command}")
 
 

@@ -61,7 +61,7 @@ def train(
         facts, final, folder, resume=resume, progress=progress, recorder_factory=watched, model=ready, loss=loss
     )
     if trained.stop_reason == "interrupted":
-        raise stopped("train", data, folder)
+        raise stopped("train", data, folder, ready is not None)
     facts = measure_again(facts, trained.unreadable)
     found = recorders[0].facts()
     rules = [rule for rule in chosen_rules(settings.values) if RunFacts in rule.needs().values()]

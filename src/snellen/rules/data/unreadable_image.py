@@ -12,7 +12,8 @@ class UnreadableImage(Rule):
     """An image file that no decoder can read.
 
     ## What it does
-    Reports an image file that is empty, is no image, fails to decode, or is too large to decode safely.
+    Reports an image file that is empty, is no image, fails to decode, is too large to decode safely, or must not or
+    cannot be opened.
 
     ## Why is this bad?
     Ultralytics drops such an image and trains on; PIL-based loaders (torchvision, timm) raise in a worker, hours
@@ -21,7 +22,9 @@ class UnreadableImage(Rule):
     ## How it is computed
     Pillow opens the file and, when pixels are read, decodes it once. A file of more than 100 million pixels or 512
     MiB counts as unreadable: 100 megapixels are 300 MB as RGB, more than a data loader should hold. A file whose
-    end marker is missing is left to truncated-image.
+    end marker is missing is left to truncated-image. Not opened at all: a pipe or device, a link that leads out of
+    the dataset's folder, and a name that is not UTF-8, which most loaders and every JSON file stumble over. A file
+    that could be read first and not when it was to be trained on counts, too.
 
     ## Example
         images/0007.jpg  unreadable-image  the image cannot be read: no decoder knows its content; ...
@@ -30,7 +33,8 @@ class UnreadableImage(Rule):
     Fetch the file again from its source, or remove it together with its labels.
 
     ## Known false positives
-    Formats for which this Pillow was built without a decoder.
+    Formats for which this Pillow was built without a decoder. A dataset of links to a common store: give the folder
+    that holds both, or copy the files.
 
     ## References
     Pillow, "Concepts" and `Image.MAX_IMAGE_PIXELS`.

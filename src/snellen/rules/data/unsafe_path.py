@@ -11,15 +11,16 @@ class UnsafePath(Rule):
     """A path that leaves the dataset.
 
     ## What it does
-    Reports paths in annotations that are absolute or climb out of the dataset's folder.
+    Reports paths in annotations that are absolute or climb out of the dataset's folder, and linked class folders that
+    lead out of it or around in it.
 
     ## Why is this bad?
     At best it works on one machine only; at worst a downloaded dataset makes a trainer read, or a converter
     overwrite, files of yours.
 
     ## How it is computed
-    The path is joined with its base and normalised; the result must lie below the dataset's folder. It is never
-    opened.
+    The path is joined with its base and normalised; the result must lie below the dataset's folder. A linked folder
+    must lead to one below the dataset's folder that does not hold the link. What fails is never opened.
 
     ## Example
         train.json:3  unsafe-path  image 3: the path leaves the dataset's folder ...
@@ -28,7 +29,7 @@ class UnsafePath(Rule):
     Make the path relative and keep it inside the dataset.
 
     ## Known false positives
-    A dataset spread over two folders on purpose.
+    A dataset spread over two folders on purpose, by paths or by links: give the folder that holds both.
 
     ## References
     CWE-22, path traversal.
