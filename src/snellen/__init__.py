@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from snellen.verbs.predict import predict as predict
     from snellen.verbs.run_folder import read_run as read_run
     from snellen.verbs.train import train as train
+    from snellen.watch.read import read_epochs as read_epochs
+    from snellen.watch.read import read_steps as read_steps
     from snellen.watch.recorder import Recorder as Recorder
 
 _WHERE = {
@@ -45,7 +47,9 @@ _WHERE = {
     "inspect": ("snellen.verbs.inspect", "inspect"),
     "judge": ("snellen.verbs.judge", "judge"),
     "predict": ("snellen.verbs.predict", "predict"),
+    "read_epochs": ("snellen.watch.read", "read_epochs"),
     "read_run": ("snellen.verbs.run_folder", "read_run"),
+    "read_steps": ("snellen.watch.read", "read_steps"),
     "train": ("snellen.verbs.train", "train"),
 }
 

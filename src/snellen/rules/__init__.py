@@ -1,1 +1,1 @@
-"""The rules, one file each, grouped by what they look at. Of ours they import facts, findings and boxes alone."""
+"""The rules, one file each, grouped by what they look at. They import facts, findings and boxes, nothing else."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+DEFAULT_CLASSES = {"classification": 1000, "detection": 80}
+"""Classes of our own networks where none are named: ImageNet's and COCO's."""
+
+
 def inspect(
     model: "str | nn.Module",
     *,
@@ -25,15 +29,18 @@ def inspect(
     settings: LoadedSettings | None = None,
     progress: Progress = silent,
 ) -> Result:
-    """Examine `model`, a module or a name, at a square input of `input_size` pixels.
+    """Examine `model`, a module or a name (ours, timm's, torchvision's), at a square input of `input_size` pixels.
+
+    Names of libraries are built without weights, so that a network of any size is examined in seconds.
 
     With `data`, input size, class count and anchors of a named model are those a training on it would use, and the
-    rules that join network and data run too. Without it, `input_size` is 224 and `num_classes` 1000 (detector: 80).
+    rules that join network and data run too. Without it, `input_size` is 224, and `num_classes` the library's default.
     Raises UseError on an unknown name or an input size the network cannot take.
     """
     from snellen.data.examine import examine as examine_data
-    from snellen.models.registry import create, model_names
+    from snellen.models.registry import OWN_CLASSIFIER, create, model_names
     from snellen.network.examine import examine
+    from snellen.network.resolve import load_model
     from snellen.training.prepare import build_model
     from snellen.training.recipe import default_recipe
 
@@ -45,10 +52,12 @@ def inspect(
     elif facts is not None:
         recipe = default_recipe(facts, model=model, **({"image_size": input_size} if input_size else {}))
         name, network, size = model, build_model(facts, recipe), recipe.image_size
-    else:
-        task = "detection" if model in model_names("detection") else "classification"
-        classes = num_classes or (80 if task == "detection" else 1000)
+    elif model == OWN_CLASSIFIER or model in model_names("detection"):
+        task = "classification" if model == OWN_CLASSIFIER else "detection"
+        classes = num_classes or DEFAULT_CLASSES[task]
         name, network = model, create(model, task=task, num_classes=classes, image_size=size)
+    else:
+        name, network = model, load_model(model, num_classes=num_classes)
     try:
         found = examine(network, (1, 3, size, size), name=name, task=str(getattr(network, "task", "")))
     except RuntimeError as error:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Place, Rule
+from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
 
 
@@ -48,9 +49,8 @@ class BiasBeforeNorm(Rule):
             return
         names = rows["layer"].to_list()
         yield Finding(
-            message=f"{len(names)} layers (first: {names[0]}) have a bias that the BatchNorm behind them"
-            f" subtracts again: it learns"
-            " nothing",
+            message=f"{plural(len(names), 'layer has', 'layers have')} a bias (first: {names[0]}) that the BatchNorm "
+            "behind subtracts again: it learns nothing",
             place=Place(layer=names[0]),
             evidence={"layers": names[:20]},
             affected=len(names),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
 
 
@@ -61,7 +62,7 @@ class UnusedLayer(Rule):
         for root, names in branches.items():
             weights = sum(unused[n] for n in names)
             yield Finding(
-                message=f"{root} never runs in a forward pass: its {weights:,} weights ({len(names)} layers)"
+                message=f"{root} never runs in a forward pass: its {weights:,} weights ({plural(len(names), 'layer')})"
                 f" get no gradient",
                 place=Place(layer=root),
                 evidence={"weights": weights, "layers": names[:20]},

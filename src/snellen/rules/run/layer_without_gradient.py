@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Rule
+from snellen.findings.words import plural
 from snellen.watch.facts import RunFacts
 
 
@@ -47,8 +48,8 @@ class LayerWithoutGradient(Rule):
             names = ", ".join(cut[:3]) + (" ..." if len(cut) > 3 else "")
             yield Finding(
                 message=(
-                    f"{len(cut)} parameters ({names}) are used in the forward pass and never got a "
-                    "gradient (limit 0); the graph is cut behind them and they do not learn"
+                    f"{plural(len(cut), 'parameter')} ({names}) took part in the forward pass and never got a "
+                    "gradient (limit 0); the graph is cut behind that and nothing there learns"
                 ),
                 evidence={"parameters": cut[:20]},
                 affected=len(cut),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings.words import plural
 from snellen.rules.run._series import event
 from snellen.watch.facts import RunFacts
 
@@ -56,8 +57,8 @@ class ModelInEvalMode(Rule):
             yield Finding(
                 message=(
                     f"{wrong} of {len(modes)} training steps (limit {self.options.share:.0%}) ran in eval "
-                    f"mode, where {int(layers['value'])} layers (batch norm, dropout) act otherwise; call "
-                    "model.train() after validation"
+                    f"mode, where {plural(int(layers['value']), 'layer acts', 'layers act')} (batch norm, dropout) "
+                    "otherwise; call model.train() after validation"
                 ),
                 affected=wrong,
                 of=len(modes),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule
+from snellen.findings.words import plural
 from snellen.rules.run._series import event
 from snellen.watch.facts import RunFacts
 
@@ -52,7 +53,7 @@ class ParametersMissingFromOptimizer(Rule):
                 )
             yield Finding(
                 message=(
-                    f"{len(missing)} trainable parameters ({names}) are not in the optimizer (limit 0) "
+                    f"{plural(len(missing), 'trainable parameter')} ({names}) missing from the optimizer (limit 0) "
                     f"and never changed{hint}"
                 ),
                 evidence={
