@@ -162,6 +162,15 @@ def test_bad_and_unused_suppressions_are_findings(tmp_path: Path) -> None:
     ]
 
 
+def test_a_linked_sidecar_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("* hunter2  # words of another file\n")
+    (tmp_path / ".snellen-ignore").symlink_to(tmp_path / "secret")
+    rules = [Dark, registry.all_rules()["unusable-suppression"]]
+    verdict = run(tmp_path, rules, [Photos({"a.jpg": 0.9})])
+    assert [f.rule for f in verdict.findings] == ["unusable-suppression"]
+    assert "hunter2" not in verdict.findings[0].message
+
+
 def test_order_is_roots_first_then_severity_then_rank(tmp_path: Path) -> None:
     verdict = run(tmp_path, [Dark, Missed], [Photos({"a.jpg": 0.15, "b.jpg": 0.05, "c.jpg": 0.9})])
     assert [(f.rule, f.place.image) for f in verdict.roots] == [

@@ -14,8 +14,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from snellen.errors import UseError
 from snellen.findings.settings import LoadedSettings
 from snellen.result import Result
+from snellen.verbs.check import check
 from snellen.verbs.evaluate import evaluate
 from snellen.verbs.exam import exam
 from tests.verbs.hostile import class_folders, coco, examined, huge_png, picture, rules_of, voc, yolo
@@ -324,3 +326,31 @@ def test_a_folder_that_may_not_be_written_to(run: Run, tmp_path: Path) -> None:
     finally:
         for folder in folders:
             folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("make", [class_folders, yolo, voc, coco])
+def test_a_folder_that_may_not_be_listed(
+    make: Callable[[Path], Path], plain: LoadedSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make(tmp_path / "set")
+    closed = str(next(p for p in sorted(root.rglob("*")) if p.is_dir() and any(p.glob("*.*"))))
+    calls = {"scandir": os.scandir, "stat": os.stat}
+
+    def guarded(call: str) -> Callable[..., object]:
+        def guard(path: object = ".", *more: object, **named: object) -> object:
+            inside = str(path) == closed if call == "scandir" else str(path).startswith(closed + "/")
+            if inside:
+                raise PermissionError(13, "Permission denied", str(path))
+            return calls[call](path, *more, **named)  # type: ignore[operator]
+
+        return guard
+
+    for call in calls:
+        monkeypatch.setattr(os, call, guarded(call))
+    told, found = "", set[str]()
+    try:
+        found = rules_of(check(root, settings=plain, cache=False))
+    except UseError as error:
+        told = str(error)
+    pattern = f"{re.escape(closed)}.*: cannot be read .Permission denied.; check its permissions"
+    assert re.fullmatch(pattern, told) or {"unreadable-image", "corrupt-annotation-file"} & found, (told, found)

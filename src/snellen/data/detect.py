@@ -17,7 +17,11 @@ def read_dataset(path: Path) -> Records:
     path = path.resolve()
     if clean(str(path)) != str(path):
         raise DatasetError(f"{clean(str(path))}: the path is not UTF-8; rename the folder or file")
-    records = _read(path)
+    try:
+        records = _read(path)
+    except OSError as error:
+        at = clean(str(error.filename or path))
+        raise DatasetError(f"{at}: cannot be read ({error.strerror or error}); check its permissions") from error
     if not records.images and not records.boxes:
         why = f" ({records.problems[0]['message']})" if records.problems else ""
         raise DatasetError(f"{path}: a {records.format} dataset without a single image{why}; nothing can be examined")

@@ -156,8 +156,15 @@ def well_formed(x1: float | None, y1: float | None, x2: float | None, y2: float 
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    """Regular files below `folder` with one of `suffixes`, sorted; hidden ones and linked folders are passed over."""
-    for place, folders, names in os.walk(folder):
+    """Files below `folder` with one of `suffixes`, sorted; hidden ones and linked folders are passed over.
+
+    Raises OSError where a folder cannot be listed: its images must not be missing in silence.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
