@@ -189,7 +189,7 @@ def _input_size(data: DataFacts) -> int:
     )["side"].drop_nulls()
     native = float(sides.median() or 224) if len(sides) else 224.0  # type: ignore[arg-type]
     if data.task == "classification":
-        return _round_up(min(native, 128.0), 32)
+        return max(32, round(min(native, 128.0) / 32) * 32)
     wanted = native
     usable = data.boxes.filter("usable")
     if len(usable):
