@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snellen.models import ModelError, create, default_model, model_names
+from snellen.models import ModelError, create
 from snellen.models.detection.ssdlite import Detections, Target, assign, detect, detection_loss
 
 CASES = [
@@ -122,9 +122,3 @@ def test_errors_say_what_to_do() -> None:
         create("ssdlite-vit_tiny_patch16_224", task="detection", num_classes=2, image_size=64)
     with pytest.raises(ModelError, match="at least one class"):
         create("resnet18", task="classification", num_classes=0, image_size=64)
-
-
-def test_defaults_are_listed() -> None:
-    for task in ("classification", "detection"):
-        assert default_model(task) in model_names(task)
-    assert default_model("classification", 32) == "small-resnet"

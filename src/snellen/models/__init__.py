@@ -1,5 +1,5 @@
 """Networks by name, each of them an `nn.Module` with `task` and `num_classes` attributes."""
 
-from snellen.models.registry import ModelError, create, default_model, model_names
+from snellen.models.registry import ModelError, create, model_names
 
-__all__ = ["ModelError", "create", "default_model", "model_names"]
+__all__ = ["ModelError", "create", "model_names"]

@@ -19,18 +19,6 @@ class ModelError(UseError):
     """No such network, or it cannot be built as asked."""
 
 
-def default_model(task: str, image_size: int | None = None) -> str:
-    """The network used when none is named: one that trains from scratch on a processor.
-
-    Small images (a side up to 64 px) go to `small-resnet`; `resnet18` shrinks them to a single cell.
-    """
-    if task == "detection":
-        return DETECTOR
-    if task == "classification":
-        return OWN_CLASSIFIER if image_size is not None and image_size <= 64 else "resnet18"
-    raise ModelError(f"no network for task {task!r}: classification or detection")
-
-
 def model_names(task: str) -> list[str]:
     """Every name `create` takes for `task`; a detector's backbone is any timm name: `ssdlite-<name>`."""
     if task == "detection":
@@ -51,7 +39,7 @@ def check_name(name: str) -> None:
 
 
 def create(
-    name: str | None,
+    name: str,
     *,
     task: str,
     num_classes: int,
@@ -62,7 +50,7 @@ def create(
     """Build a network with attributes `task` and `num_classes`.
 
     Args:
-        name: A name of `model_names(task)`; None: `default_model`.
+        name: A name of `model_names(task)`.
         task: classification or detection.
         num_classes: Outputs; background is not a class.
         image_size: Side of the square input in pixels.
@@ -72,7 +60,6 @@ def create(
     Raises:
         ModelError: Unknown name, or weights out of reach.
     """
-    name = name or default_model(task, image_size)
     if num_classes < 1:
         raise ModelError(f"a network needs at least one class, got num_classes={num_classes}")
     if name not in model_names(task):
