@@ -2,7 +2,6 @@
 
 import atexit
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -257,8 +256,6 @@ CLEAN: dict[str, Subject] = {
     "digits, class folders": lambda folder: facts(classification(folder)),
     "the full sets' scans": lambda folder: facts(_built().classification),
 }
-if os.environ.get("SNELLEN_DATA"):
-    CLEAN["sign digits"] = lambda folder: facts(Path(os.environ["SNELLEN_DATA"]) / "sign_digits")
 
 SICK: dict[str, Subject] = {
     "unreadable-image": files(detection, lambda r: _one(r).write_text("no picture")),
