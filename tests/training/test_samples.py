@@ -9,16 +9,10 @@ import torch
 from PIL import Image
 
 from snellen.data.facts import DataFacts
+from snellen.training.pixels import decode, fit_frame
 from snellen.training.recipe import default_recipe
-from snellen.training.samples import (
-    Samples,
-    SamplesError,
-    augmented,
-    decode,
-    epoch_batches,
-    fit_frame,
-    split_examples,
-)
+from snellen.training.samples import Samples, augmented, epoch_batches
+from snellen.training.splits import SamplesError, split_examples
 from tests.training.subjects import digit_images, digit_scenes, with_split
 
 

@@ -18,9 +18,10 @@ from snellen.models import create
 from snellen.models.detection.ssdlite import detect
 from snellen.progress import Progress, silent
 from snellen.training import checkpoint
+from snellen.training.pixels import decode, fit_frame
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunError, RunFolder, read_model
-from snellen.training.samples import LEDGER, decode, fit_frame
+from snellen.training.splits import LEDGER
 
 COLUMNS = list(PREDICTIONS)[:7]
 

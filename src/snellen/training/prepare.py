@@ -13,7 +13,7 @@ from snellen.models import create
 from snellen.models.detection.parts.anchors import fit_sides
 from snellen.models.detection.ssdlite import STRIDES
 from snellen.training.recipe import Recipe
-from snellen.training.samples import Example, Split, split_examples
+from snellen.training.splits import Example, Split, split_examples
 
 
 def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> nn.Module:

@@ -2,14 +2,10 @@
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -40,8 +36,10 @@ from snellen.training.run_folder import (
     refuse_overwriting,
     write_model,
 )
-from snellen.training.samples import Samples, SamplesError, collate, epoch_batches, split_examples
+from snellen.training.samples import Samples, collate, epoch_batches
 from snellen.training.schedules import learning_rate
+from snellen.training.splits import SamplesError, split_examples
+from snellen.training.stopping import asked_to_stop
 from snellen.training.tasks import task_of
 from snellen.training.tasks.base import LossFunction
 from snellen.training.watching import Watcher, WatcherFactory
@@ -193,7 +191,7 @@ class _Run:
             self._write_header()
         self.accelerator.wait_for_everyone()
         reason = "finished"
-        with _asked_to_stop(self._ask_to_stop):
+        with asked_to_stop(self._ask_to_stop):
             while self.at.epoch < self.recipe.epochs:
                 if stopped := self._epoch():
                     reason = stopped
@@ -487,24 +485,3 @@ def _precision(recipe: Recipe) -> str:
     if not recipe.amp or not torch.cuda.is_available():
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-@contextmanager
-def _asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
-    """Within, SIGINT and SIGTERM call `ask`; a second one acts as ever. Only the main thread may do this."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: Mapping[signal.Signals, Any] = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        ask()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for s in before:
-        signal.signal(s, handle)
-    try:
-        yield
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)

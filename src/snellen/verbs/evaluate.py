@@ -99,7 +99,7 @@ def score_model(
 
 def _parts(data: DataFacts, recipe: "Recipe", ledger: pl.DataFrame | None) -> tuple[list[str], list[str]]:
     """Images to validate with and those learned from. Drawn anew from data that changed, the two would mix."""
-    from snellen.training.samples import split_examples
+    from snellen.training.splits import split_examples
 
     if ledger is not None:
         there = data.images.filter(pl.col("exists").fill_null(True) & pl.col("error").is_null())

@@ -2,7 +2,7 @@
 
 from snellen.errors import UseError
 from snellen.training.recipe import Recipe
-from snellen.training.samples import Split
+from snellen.training.splits import Split
 from snellen.training.tasks.base import Task
 from snellen.training.tasks.classification import ClassificationTask
 from snellen.training.tasks.detection import DetectionTask

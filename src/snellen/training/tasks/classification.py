@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from snellen.models.loss import LossTerm
 from snellen.training.recipe import Recipe
-from snellen.training.samples import Example
+from snellen.training.splits import Example
 from snellen.training.tasks.base import BatchLoss, LossFunction, as_terms
 
 
