@@ -141,7 +141,15 @@ def _closing(result: Result, causes: Sequence[Cause], full: bool) -> Iterable[st
     yield line
     if verdict.skipped:
         reasons = skipped_by_reason(verdict)
-        told = ":" if full else ": " + "; ".join(f"{len(names)} {reason}" for reason, names in reasons)
+        told = (
+            ":"
+            if full
+            else ": "
+            + "; ".join(
+                f"{len(names)} {reason if len(names) == 1 else reason.replace('needs ', 'need ', 1)}"
+                for reason, names in reasons
+            )
+        )
         yield f"{plural(len(verdict.skipped), 'rule')} not run{told}"
         if full:
             yield from (f"  {reason}: {', '.join(names)}" for reason, names in reasons)
