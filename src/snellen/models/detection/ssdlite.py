@@ -218,24 +218,31 @@ def assign(outputs: Detections, targets: Sequence[Target]) -> Assignment:
 def detection_loss(
     outputs: Detections, targets: Sequence[Target], assignment: Assignment | None = None
 ) -> dict[str, LossTerm]:
-    """Focal loss over all anchors that are not ignored and GIoU loss over the positives, both counted per positive."""
+    """Focal loss over all anchors that are not ignored, GIoU loss over the positives.
+
+    Background is counted per positive anchor, as in RetinaNet (Lin 2017, sec. 4.1). An object's positives share one
+    vote: a large object has dozens of them and a small one a single one, and counted alike the small would never be
+    learned.
+    """
     assignment = assignment or assign(outputs, targets)
     rows_NA = assignment.rows
     positive_NA = rows_NA >= 0
     wanted_NAK = torch.zeros_like(outputs.logits)
-    boxes = []
+    boxes, votes = [], []
     for i, target in enumerate(targets):
         chosen = rows_NA[i][positive_NA[i]]
         wanted_NAK[i, positive_NA[i].nonzero().squeeze(1), target.labels[chosen]] = 1.0
         boxes.append(target.boxes[chosen])
-    counted_NA = positive_NA | (rows_NA == BACKGROUND)
-    weight = positive_NA.sum().to(torch.float32)
-    class_total = (sigmoid_focal(outputs.logits, wanted_NAK).sum(-1) * counted_NA).sum()
+        votes.append(1.0 / chosen.bincount(minlength=1).float()[chosen])
+    vote_P = torch.cat(votes)
+    objects = vote_P.sum()
+    focal_NA = sigmoid_focal(outputs.logits, wanted_NAK).sum(-1)
     anchors_NA4 = outputs.anchors.expand(len(targets), -1, -1)
-    predicted = decode(outputs.offsets[positive_NA], anchors_NA4[positive_NA])
+    predicted_P4 = decode(outputs.offsets[positive_NA], anchors_NA4[positive_NA])
     return {
-        "classes": LossTerm(class_total, weight),
-        "boxes": LossTerm(giou_loss(predicted, torch.cat(boxes)).sum(), weight),
+        "background": LossTerm(focal_NA[rows_NA == BACKGROUND].sum(), positive_NA.sum().to(torch.float32)),
+        "classes": LossTerm((focal_NA[positive_NA] * vote_P).sum(), objects),
+        "boxes": LossTerm((giou_loss(predicted_P4, torch.cat(boxes)) * vote_P).sum(), objects),
     }
 
 
