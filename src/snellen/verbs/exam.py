@@ -10,7 +10,8 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.progress import Progress, silent
 from snellen.result import Result
 from snellen.verbs.evaluate import score_model
-from snellen.verbs.run_folder import chosen_recipe, new_run_folder, stopped, write_run
+from snellen.verbs.run_folder import chosen_recipe, new_run_folder, write_run
+from snellen.verbs.watched import train_watched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +59,6 @@ def exam(
     from snellen.network.examine import examine as examine_network
     from snellen.training.prepare import build_model
     from snellen.training.recipe import check_overrides
-    from snellen.training.trainer import train
-    from snellen.watch.recorder import Recorder
 
     if isinstance(model, str):
         overrides["model"] = model
@@ -80,25 +79,16 @@ def exam(
     network_facts = examine_network(network, (1, 3, size, size), name=name, task=facts.task)
     clock.lap("inspect")
 
-    recorders: list[Recorder] = []
-
-    def watched(watched_model: "nn.Module", optimizer: Any) -> Recorder:
-        recorders.append(Recorder(watched_model, optimizer))
-        return recorders[0]
-
-    trained = train(
-        facts, final, folder, resume=resume, progress=progress, recorder_factory=watched, model=ready, loss=loss
+    trained, run_facts = train_watched(
+        "exam", data, facts, final, folder, model=ready, loss=loss, resume=resume, progress=progress
     )
     clock.lap("train")
-    if trained.stop_reason == "interrupted":
-        raise stopped("exam", data, folder, ready is not None)
 
     scored = score_model(trained.model, final, trained.class_names, facts, ledger=trained.ledger, progress=progress)
     scores = scored.scores
     facts = measure_again(facts, {**trained.unreadable, **scored.unreadable})
     clock.lap("evaluate")
 
-    run_facts = recorders[0].facts()
     verdict = judge([facts, network_facts, run_facts, scores], settings, rules=rules, data_root=Path(facts.root))
     clock.lap("judge")
     result = Result(

@@ -9,7 +9,8 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
-from snellen.verbs.run_folder import chosen_recipe, new_run_folder, stopped
+from snellen.verbs.run_folder import chosen_recipe, new_run_folder
+from snellen.verbs.watched import train_watched
 from snellen.watch.facts import RunFacts
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ def train(
     from snellen.data.examine import examine, measure_again
     from snellen.models.registry import check_name
     from snellen.training.recipe import check_overrides
-    from snellen.training.trainer import train as run
-    from snellen.watch.recorder import Recorder
 
     if isinstance(model, str):
         overrides["model"] = model
@@ -50,20 +49,11 @@ def train(
     folder = new_run_folder(out, Path(data), resume)
     facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
     final = chosen_recipe(facts, folder, recipe, resume, overrides)
-    recorders: list[Recorder] = []
-
-    def watched(network: "nn.Module", optimizer: Any) -> Recorder:
-        recorders.append(Recorder(network, optimizer))
-        return recorders[0]
-
     ready = model if model is not None and not isinstance(model, str) else None
-    trained = run(
-        facts, final, folder, resume=resume, progress=progress, recorder_factory=watched, model=ready, loss=loss
+    trained, found = train_watched(
+        "train", data, facts, final, folder, model=ready, loss=loss, resume=resume, progress=progress
     )
-    if trained.stop_reason == "interrupted":
-        raise stopped("train", data, folder, ready is not None)
     facts = measure_again(facts, trained.unreadable)
-    found = recorders[0].facts()
     rules = [rule for rule in chosen_rules(settings.values) if RunFacts in rule.needs().values()]
     verdict = judge([facts, found], settings, rules=rules, data_root=Path(facts.root))
     return Result(
