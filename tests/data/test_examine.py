@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from snellen.data import examine as module
+from snellen.data import measuring as module
 from snellen.data.defects import plant
 from snellen.data.digits import build_digits
 from snellen.data.examine import examine

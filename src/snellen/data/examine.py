@@ -1,18 +1,16 @@
 """`examine`: read a dataset's labels, then measure its image files as deep as asked."""
 
-import os
-import warnings
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from snellen.data import cache as measured_cache
 from snellen.data.detect import read_dataset
-from snellen.data.facts import BOXES, CLASSES, IMAGES, LEDGER, PROBLEMS, DataFacts
-from snellen.data.images import measure
-from snellen.data.records import Records, leads_out
+from snellen.data.facts import CLASSES, LEDGER, PROBLEMS, DataFacts
+from snellen.data.measuring import measure_images
+from snellen.data.records import Records
 from snellen.facts import table
 from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
@@ -37,104 +35,70 @@ def examine(
     progress("read labels", 0, 1)
     records = read_dataset(Path(path))
     progress("read labels", 1, 1)
+    images = records.image_rows.frame()
     if tier >= Tier.HEADERS:
         folder = (cache_dir or measured_cache.default_folder()) if cache else None
-        _measure_all(records, tier, folder, workers or os.cpu_count() or 1, progress)
-    images = table(IMAGES, records.images.values())
-    names = {name for name, _ in records.classes.values()}
-    used = {b["class_name"] for b in records.boxes if b["class_name"]} - names
-    extra = enumerate(sorted(used), max(records.classes, default=-1) + 1)
-    classes = [
-        *({"class_id": i, "class_name": n, "declared": d} for i, (n, d) in sorted(records.classes.items())),
-        *({"class_id": i, "class_name": n, "declared": False} for i, n in extra),
-    ]
+        measured = measure_images(records, tier, folder, workers, progress)
+        images = images.with_columns(measured.drop("image"))
+    boxes = records.boxes.frame().with_columns(object=pl.int_range(pl.len(), dtype=pl.Int64))
+    problems = table(PROBLEMS, records.problems)
     return DataFacts(
         root=str(records.root),
         format=records.format,
         task=records.task,
         images=images,
-        boxes=table(BOXES, records.boxes),
-        problems=table(PROBLEMS, records.problems),
-        classes=table(CLASSES, classes),
-        ledger=table(LEDGER, _ledger(records)),
+        boxes=boxes,
+        outlines=records.outlines.frame(),
+        keypoints=records.keypoints.frame(),
+        masks=records.masks.frame(),
+        problems=problems,
+        classes=table(CLASSES, _classes(records, boxes)),
+        ledger=pl.concat([_images_left_out(images), _boxes_left_out(boxes), _problems_left_out(problems)]),
         tier_gathered=int(tier),
+        keypoint_names=records.keypoint_names,
+        keypoint_flip=records.keypoint_flip,
+        skeleton=records.skeleton,
         notes=records.notes,
     )
 
 
-def _measure_all(records: Records, tier: Tier, cache: Path | None, workers: int, progress: Progress) -> None:
-    """Fill the measured columns of all images, from the cache where the file has not changed."""
-    keys = list(records.images)
-    known = measured_cache.load(cache, records.root, tier) if cache else {}
-    stamps = {key: measured_cache.stamp(records.root / key) for key in keys}
-    fresh = [k for k in keys if k not in known or stamps[k] is None or known[k][0] != stamps[k]]
-    missing = set(fresh)
-    done = len(keys) - len(fresh)
-    rows: dict[str, dict[str, Any]] = {k: known[k][1] for k in keys if k not in missing}
-    progress("measure images", done, len(keys), f"{done} from the cache" if done else "")
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        # Our own limit speaks of too large images; Pillow's warnings about damaged metadata are of no use here.
-        warnings.simplefilter("ignore")
-        for key, row in zip(fresh, pool.map(lambda k: _measured(records, k, tier), fresh), strict=True):
-            rows[key] = row
-            done += 1
-            progress("measure images", done, len(keys))
-    for key, row in rows.items():
-        records.images[key] |= row
-    if cache and fresh:
-        measured_cache.store(cache, records.root, tier, {k: (stamps[k], rows[k]) for k in keys})
+def _classes(records: Records, boxes: pl.DataFrame) -> Iterable[dict[str, Any]]:
+    """The declared classes by id, then those that are only in use by name."""
+    names = {name for name, _ in records.classes.values()}
+    for number, (name, declared) in sorted(records.classes.items()):
+        details = records.class_details.get(number, {})
+        yield {"class_id": number, "class_name": name, "declared": declared} | details
+    used = set(boxes["class_name"].drop_nulls().unique()) - names
+    for number, name in enumerate(sorted(used), max(records.classes, default=-1) + 1):
+        yield {"class_id": number, "class_name": name, "declared": False}
 
 
-def _measured(records: Records, key: str, tier: Tier) -> dict[str, Any]:
-    refused = {"exists": True, "decoded": False if tier >= Tier.PIXELS else None}
-    if key in records.misnamed:
-        return refused | {"error": "its name is not UTF-8: rename the file"}
-    if leads_out(records.root, records.root / key):
-        return refused | {"error": "a link that leads out of the dataset's folder, not followed: copy the file in"}
-    return measure(records.root / key, tier)
+def _ledger(rows: pl.DataFrame, record: pl.Expr, file: str, row: pl.Expr, reason: pl.Expr) -> pl.DataFrame:
+    columns = [record.alias("record"), pl.col(file).alias("file"), row.alias("row"), "image", reason.alias("reason")]
+    return rows.select(columns).cast({name: dtype for name, (dtype, _) in LEDGER.items()})
 
 
-def measure_again(data: DataFacts, unreadable: Mapping[str, str]) -> DataFacts:
-    """`data` with the images that were `unreadable` (image -> why) after it was examined measured as they are now.
-
-    They stand in the ledger; an image that reads well again keeps the reason it could not be read by.
-    """
-    if not unreadable:
-        return data
-    rows = data.images.to_dicts()
-    left_out = data.ledger.to_dicts()
-    for row in rows:
-        why = unreadable.get(row["image"])
-        if why is None:
-            continue
-        now = measure(Path(data.root) / row["image"], data.tier)
-        if now["exists"] and not now.get("error"):
-            now |= {"decoded": False, "error": f"{why} (when it was to be trained on)"}
-        row |= now
-        reason = now.get("error") or "the file is missing"
-        left_out.append({"record": "image", "file": row["image"], "image": row["image"], "reason": reason})
-    return replace(data, images=table(IMAGES, rows), ledger=table(LEDGER, left_out))
+def _images_left_out(images: pl.DataFrame) -> pl.DataFrame:
+    missing = ~pl.col("exists").fill_null(True)
+    why = pl.when(missing).then(pl.lit("the file is missing")).otherwise(pl.col("error"))
+    rows = images.filter(missing | pl.col("error").is_not_null())
+    return _ledger(rows, pl.lit("image"), "image", pl.lit(None), why)
 
 
-def _ledger(records: Records) -> Iterable[dict[str, Any]]:
-    """What training cannot use, and why."""
-    for row in records.images.values():
-        reason = "the file is missing" if row.get("exists") is False else row.get("error")
-        if reason:
-            yield {"record": "image", "file": row["image"], "image": row["image"], "reason": reason}
-    for box in records.boxes:
-        if not box["usable"]:
-            reason = (
-                "its image is not listed, lies outside, or is another split's" if box["image"] is None
-                else "its class is not declared" if box["class_name"] is None
-                else "its image's size is unknown" if box["x1"] is None
-                else "its coordinates are not finite or enclose nothing"
-            )  # fmt: skip
-            yield {"record": "box", "file": box["file"], "row": box["row"], "image": box["image"], "reason": reason}
-    for problem in records.problems:
-        if problem["kind"] in ("corrupt-annotation-file", "malformed-label", "orphan-label", "unsafe-path"):
-            kind = "file" if problem["row"] is None else "box"
-            yield {
-                "record": kind, "file": problem["file"], "row": problem["row"], "image": problem["image"],
-                "reason": problem["message"],
-            }  # fmt: skip
+def _boxes_left_out(boxes: pl.DataFrame) -> pl.DataFrame:
+    why = (
+        pl.when(pl.col("image").is_null())
+        .then(pl.lit("its image is not listed, lies outside, or is another split's"))
+        .when(pl.col("class_name").is_null())
+        .then(pl.lit("its class is not declared"))
+        .when(pl.col("x1").is_null())
+        .then(pl.lit("its image's size is unknown"))
+        .otherwise(pl.lit("its coordinates are not finite or enclose nothing"))
+    )
+    return _ledger(boxes.filter(~pl.col("usable")), pl.lit("box"), "file", pl.col("row"), why)
+
+
+def _problems_left_out(problems: pl.DataFrame) -> pl.DataFrame:
+    fatal = ("corrupt-annotation-file", "malformed-label", "orphan-label", "unsafe-path")
+    record = pl.when(pl.col("row").is_null()).then(pl.lit("file")).otherwise(pl.lit("box"))
+    return _ledger(problems.filter(pl.col("kind").is_in(fatal)), record, "file", pl.col("row"), pl.col("message"))

@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snellen.data.facts import BOXES, IMAGES, KEYPOINTS, MASKS, OUTLINES
+from snellen.data.rows import Rows
+
 MAX_ANNOTATION_BYTES = 1 << 30
 """Annotation files above this (1 GiB) are not read: COCO's largest is half of it."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
@@ -41,11 +44,23 @@ class Records:
     root: Path
     format: str
     task: str
-    images: dict[str, dict[str, Any]] = field(default_factory=dict)
-    boxes: list[dict[str, Any]] = field(default_factory=list)
+    images: dict[str, int] = field(default_factory=dict)
+    """Key of an image -> its position in `image_rows`."""
+    image_rows: Rows = field(default_factory=lambda: Rows(IMAGES))
+    boxes: Rows = field(default_factory=lambda: Rows(BOXES))
+    """`object` is filled in at the end."""
+    outlines: Rows = field(default_factory=lambda: Rows(OUTLINES))
+    """Geometry as written; what `OUTLINES` calls measured is filled in later."""
+    keypoints: Rows = field(default_factory=lambda: Rows(KEYPOINTS))
+    masks: Rows = field(default_factory=lambda: Rows(MASKS))
     problems: list[dict[str, Any]] = field(default_factory=list)
     classes: dict[int, tuple[str, bool]] = field(default_factory=dict)
     """Class id -> name, declared."""
+    class_details: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Class id -> supercategory, colour, thing, where the format says them."""
+    keypoint_names: list[str] = field(default_factory=list)
+    keypoint_flip: list[int] = field(default_factory=list)
+    skeleton: list[list[int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     misnamed: set[str] = field(default_factory=set)
     """Paths that `relative` had to escape: no file can be opened by them."""
@@ -63,14 +78,18 @@ class Records:
 
     def image(self, key: str, **columns: Any) -> bool:
         """Add an image; False, and a problem, when it is already listed by another split."""
-        known = self.images.get(key)
-        if known is None:
-            self.images[key] = {"image": key, "listed": True, **columns}
+        if key not in self.images:
+            self.images[key] = self.image_rows.append({"image": key, "listed": True} | columns)
             return True
-        if known.get("split") != columns.get("split"):
-            message = f"{key} is in split {known.get('split')} and in split {columns.get('split')}; the first counts"
+        first, split = self.said(key, "split"), columns.get("split")
+        if first != split:
+            message = f"{key} is in split {first} and in split {split}; the first counts"
             self.problem("image-in-two-splits", columns.get("label_file") or key, message, image=key)
         return False
+
+    def said(self, key: str, column: str) -> Any:
+        """What was recorded of the listed image `key`."""
+        return self.image_rows.cell(self.images[key], column)
 
     def relative(self, path: Path) -> str:
         """`path` below the root, with forward slashes; bytes that are not UTF-8 escaped."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from snellen.data.examine import measure_again
 from snellen.data.facts import DataFacts
+from snellen.data.measuring import measure_again
 from snellen.environment import environment
 from snellen.errors import UseError
 from snellen.evaluation.facts import ScoreFacts

@@ -54,7 +54,8 @@ def exam(
     settings = settings or load_settings(Path.cwd())
     rules = chosen_rules(settings.values)
     folder = new_run_folder(out, Path(data), resume)
-    from snellen.data.examine import examine, measure_again
+    from snellen.data.examine import examine
+    from snellen.data.measuring import measure_again
     from snellen.models.registry import check_name
     from snellen.network.examine import examine as examine_network
     from snellen.training.prepare import build_model

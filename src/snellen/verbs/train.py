@@ -36,7 +36,8 @@ def train(
 
     Raises UseError when data, recipe or run folder cannot be used, Interrupted when Ctrl-C or SIGTERM ended it.
     """
-    from snellen.data.examine import examine, measure_again
+    from snellen.data.examine import examine
+    from snellen.data.measuring import measure_again
     from snellen.models.registry import check_name
     from snellen.training.recipe import check_overrides
 

@@ -151,10 +151,10 @@ def _images(
             key, image_id=str(identity), split=split, label_file=file, declared_width=integer(entry.get("width")),
             declared_height=integer(entry.get("height")),
         )  # fmt: skip
-        if not fresh and records.images[key].get("label_file") == file:
+        if not fresh and records.said(key, "label_file") == file:
             message = f"{key} is listed under two image ids; the second, {identity}, is read as the first"
             records.problem("duplicate-id", file, message, row=row, image=key, value=identity)
-        found[identity] = key if fresh or records.images[key].get("label_file") == file else None
+        found[identity] = key if fresh or records.said(key, "label_file") == file else None
     return found
 
 

@@ -52,8 +52,8 @@ def read(folder: Path) -> Records:
     for stem, path in by_stem.items():
         key = records.relative(path)
         if key not in records.images:
-            records.images[key] = {"image": key, "listed": stem in splits, "split": splits.get(stem)}
-    names = sorted({b["class_name"] for b in records.boxes})
+            records.image(key, listed=stem in splits, split=splits.get(stem))
+    names = sorted(set(records.boxes.column("class_name")))
     records.classes = {number_: (name, False) for number_, name in enumerate(names)}
     return records
 

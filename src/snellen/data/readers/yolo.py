@@ -241,7 +241,7 @@ def _box(records: Records, class_id: int, numbers: list[float], size: tuple[int,
 
 def _orphans(records: Records) -> None:
     """Label files in the folders of read labels that belong to no image."""
-    used = {row["label_file"] for row in records.images.values() if row.get("label_file")}
+    used = {file for file in records.image_rows.column("label_file") if file}
     for folder in sorted({records.root / Path(file).parent for file in used}):
         for path in sorted(folder.glob("*.txt")):
             file = records.relative(path)
