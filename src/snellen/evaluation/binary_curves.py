@@ -167,7 +167,7 @@ def _pack(bits, labels, mask, below):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _sweep(keys, below, positives):  # type: ignore[no-untyped-def]
     """Twice the area in pairs, the sum of precision at positives, and the counts and place of the best F1."""
-    twice_area, steps = 0, 0.0
+    twice_area, steps = np.int64(0), 0.0
     tp, taken, seen_tp, seen_taken = np.int64(0), 0, np.int64(0), 0
     best_tp, best_taken, at = np.int64(0), 0, 0
     one = keys.dtype.type(1)

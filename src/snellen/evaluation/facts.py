@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from snellen.facts import Facts, Schema
+from snellen.facts import Facts, Schema, table
 
 PREDICTIONS: Schema = {
     "image": (pl.String(), "key of the dataset's images"),
@@ -37,7 +37,7 @@ OBJECTS: Schema = {
 
 PER_CLASS: Schema = {
     "class_name": (pl.String(), ""),
-    "objects": (pl.Int64(), "ground-truth objects, or images in classification"),
+    "objects": (pl.Int64(), "ground-truth objects; images in classification, labelled pixels in semantic"),
     "predictions": (pl.Int64(), ""),
     "ap": (
         pl.Float64(),
@@ -48,6 +48,18 @@ PER_CLASS: Schema = {
     "recall": (pl.Float64(), "likewise"),
     "f1": (pl.Float64(), "likewise"),
     "best_threshold": (pl.Float64(), "score threshold of the best F1; null in classification"),
+    "f05": (pl.Float64(), "F-beta of `precision` and `recall` with beta 0.5"),
+    "f2": (pl.Float64(), "likewise with beta 2"),
+    "g_mean": (pl.Float64(), "classification: geometric mean of recall and specificity, 0..1"),
+    "roc_auc": (pl.Float64(), "classification: the class against the rest, 0..1"),
+    "iou": (pl.Float64(), "semantic: TP / (TP + FP + FN) in pixels, pooled over the images; 0..1"),
+    "dice": (pl.Float64(), "semantic: 2 TP / (2 TP + FP + FN) in pixels, pooled"),
+    "boundary_iou": (pl.Float64(), "semantic: IoU of the pixels near the class's boundary, pooled"),
+    "boundary_f": (pl.Float64(), "semantic: F1 of the class's contours, mean over the images that hold the class"),
+    "pq": (pl.Float64(), "panoptic quality, 0..1"),
+    "sq": (pl.Float64(), "panoptic: mean IoU of the matched segments, 0..1"),
+    "rq": (pl.Float64(), "panoptic: F1 of the segments, 0..1"),
+    "undefined": (pl.String(), "why values of this row are null; null where the evaluator does not say"),
 }
 
 CURVES: Schema = {
@@ -55,6 +67,7 @@ CURVES: Schema = {
     "recall": (pl.Float64(), "0..1, ascending within a class, at most 101 points"),
     "precision": (pl.Float64(), "0..1"),
     "score": (pl.Float64(), "threshold at this point"),
+    "fpr": (pl.Float64(), "share of the negatives at or above the threshold; null in detection"),
 }
 
 CONFUSION: Schema = {
@@ -68,6 +81,16 @@ SCORES: Schema = {
     "value": (pl.Float64(), "null when undefined (pycocotools' -1)"),
     "low": (pl.Float64(), "95 % bootstrap interval; null when not taken"),
     "high": (pl.Float64(), ""),
+    "undefined": (pl.String(), "why the value is null; null where the evaluator does not say"),
+}
+
+RELIABILITY: Schema = {
+    "class_name": (pl.String(), "`(all)`, or the class whose scores these are"),
+    "low": (pl.Float64(), "the bin's lower edge, not in it"),
+    "high": (pl.Float64(), "the bin's upper edge, in it"),
+    "count": (pl.Int64(), "predictions in the bin"),
+    "confidence": (pl.Float64(), "their mean score; null in an empty bin"),
+    "accuracy": (pl.Float64(), "the share of them that is right; null in an empty bin"),
 }
 
 PROBLEMS: Schema = {
@@ -95,6 +118,7 @@ class ScoreFacts(Facts):
         "confusion": CONFUSION,
         "scores": SCORES,
         "problems": PROBLEMS,
+        "reliability": RELIABILITY,
     }
 
     task: str
@@ -107,6 +131,8 @@ class ScoreFacts(Facts):
     scores: pl.DataFrame
     problems: pl.DataFrame
     """Predictions left out, and why."""
+    reliability: pl.DataFrame = field(default_factory=lambda: table(RELIABILITY))
+    """What a reliability diagram draws."""
     convention: str = ""
     """Which definition the headline metric follows, in words."""
     images: int = 0
