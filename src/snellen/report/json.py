@@ -74,6 +74,7 @@ SCHEMA: dict[str, Any] = {
             })},
             "scores": {"type": "array", "items": _record({
                 "metric": {"type": "string"}, "value": _NUMBER, "low": _NUMBER, "high": _NUMBER,
+                "undefined": _TEXT,
             })},
             "recipe": {"type": "object"}, "environment": _TEXTS,
             "seconds": {"type": "object", "additionalProperties": {"type": "number"}},
