@@ -36,8 +36,8 @@ def test_json_round_trips_findings_and_scores(tmp_path: Path) -> None:
     assert read["verdict"]["counts"] == {"info": 1, "warning": 2, "error": 25}
     assert read["root_causes"][0]["consequences"] == {"low-ap75": 1}
     assert read["scores"] == [
-        {"metric": "mAP", "value": 0.4, "low": 0.3, "high": 0.5},
-        {"metric": "mAP_large", "value": None, "low": None, "high": None},
+        {"metric": "mAP", "value": 0.4, "low": 0.3, "high": 0.5, "undefined": None},
+        {"metric": "mAP_large", "value": None, "low": None, "high": None, "undefined": None},
     ]
     assert read["facts"]["data"]["rows"]["boxes"] == 18
 
