@@ -6,18 +6,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from snellen.evaluation.binary_curves import BinarySummary, binary_summary, staircase, tied_order, weighted_areas
 from snellen.evaluation.bootstrap import image_draws, interval
-from snellen.evaluation.calibration import brier_score, expected_calibration_error
+from snellen.evaluation.brier import brier_parts
+from snellen.evaluation.calibration import (
+    adaptive_calibration_error,
+    brier_per_image,
+    expected_calibration_error,
+    maximum_calibration_error,
+    reliability_rows,
+)
+from snellen.evaluation.class_rates import (
+    ClassCounts,
+    count_classes,
+    f_beta,
+    g_mean,
+    headline_rates,
+    precision,
+    recall,
+)
 from snellen.evaluation.coco_core import RECALL_THRESHOLDS
-from snellen.evaluation.facts import CONFUSION, CURVES, PER_CLASS, PREDICTIONS, PROBLEMS, SCORES, ScoreFacts
+from snellen.evaluation.facts import (
+    ALL_CLASSES,
+    CONFUSION,
+    CURVES,
+    PER_CLASS,
+    PREDICTIONS,
+    PROBLEMS,
+    RELIABILITY,
+    SCORES,
+    ScoreFacts,
+)
 from snellen.evaluation.records import MAX_VALUE
 from snellen.facts import table
 
 Floats = NDArray[np.float64]
 CONVENTION = (
-    "accuracy of the most probable class; macro means over the classes that have images (ROC AUC: one class against "
-    "the rest); ECE with 15 equal bins of the top probability; Brier summed over classes; log loss in nats"
+    "accuracy of the most probable class; means over the classes that have images, a class never predicted having "
+    "precision 0 there (zero_division=0); ROC AUC and AP: one class against the rest; ECE with 15 equal bins of the "
+    "top probability; Brier summed over classes; log loss in nats"
 )
+TOP = (3, 5)
+"""k of the top-k accuracies."""
+MOST_REWEIGHED = 1_000_000_000
+"""Images x classes x draws up to which AUC and AP get an interval: some seconds."""
 _TINY = float(np.finfo(np.float64).eps)
 _SUM_TOLERANCE = 1e-3
 """float16 softmax over 1,000 classes sums to 1 within this."""
@@ -57,14 +89,15 @@ def evaluate_classification(
     names = [images[i] for i in np.flatnonzero(good).tolist()]
     p = np.clip(p, 0.0, 1.0)
     guess = p.argmax(axis=1) if len(p) else np.zeros(0, dtype=np.int64)
-    confusion = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
-    np.add.at(confusion, (y, guess), 1)
+    confusion = np.bincount(y * len(class_names) + guess, minlength=len(class_names) ** 2).reshape(-1, len(class_names))
+    counts = count_classes(y, guess, len(class_names), np.ones(len(p)))
     loss = -np.log(np.clip(p[np.arange(len(p)), y], _TINY, 1.0))
-    per_class, aucs = _per_class(p, y, confusion, class_names)
     right = (guess == y).astype(np.float64)
-    values = _scores(p, y, guess, right, loss, confusion, per_class, aucs)
-    drawn = [float(w @ right) / len(right) for w in image_draws(len(right), bootstrap, seed)] if len(right) > 1 else []
-    intervals = {"accuracy": interval(drawn)}
+    top = _top(p, y)
+    per_class, ranks = _per_class(p, y, counts, class_names)
+    values = _scores(p, y, right, loss, counts, ranks, top)
+    means = {**top, "log_loss": loss, "brier": brier_per_image(p, y)}
+    intervals = _intervals(p, y, guess, means, bootstrap, seed)
     predictions = [
         {
             "image": image,
@@ -77,7 +110,7 @@ def evaluate_classification(
         for image, g, t, row, cost in zip(names, guess, y, p, loss, strict=True)
     ]
     scores: list[dict[str, Any]] = [
-        {"metric": metric, "value": value, "low": low, "high": high}
+        {"metric": metric, "value": value, "low": low, "high": high, "undefined": _reason(metric, value, len(p))}
         for metric, value in values.items()
         for low, high in [intervals.get(metric, (None, None))]
     ]
@@ -97,11 +130,22 @@ def evaluate_classification(
         ),
         scores=table(SCORES, scores),
         problems=table(PROBLEMS, problems),
+        reliability=table(RELIABILITY, reliability_rows(ALL_CLASSES, p.max(axis=1), right) if len(p) else []),
         convention=CONVENTION,
         images=len(images),
         input_size=input_size,
         train_scores=dict(train_scores or {}),
     )
+
+
+def _reason(metric: str, value: float | None, scored: int) -> str | None:
+    if value is not None:
+        return None
+    if not scored:
+        return "no image could be scored"
+    if metric in ("mcc", "kappa"):
+        return "one class alone is labelled, or one alone predicted: 0 / 0"
+    return "no class has both images of it and images of others"
 
 
 def _problems(
@@ -132,110 +176,128 @@ def _problems(
     return sorted(problems, key=lambda row: row["row"]), good
 
 
-def average_precision(scores: Floats, positive: NDArray[np.bool_]) -> float | None:
-    """Sum of precision times the step in recall, equal scores entering together; None without positives."""
-    if not positive.any():
-        return None
-    tp, taken = _staircase(scores, positive)
-    return float(np.sum(np.diff(tp, prepend=0) / tp[-1] * tp / taken))
-
-
-def roc_auc(scores: Floats, positive: NDArray[np.bool_]) -> float | None:
-    """Share of (positive, negative) pairs ordered rightly, ties counting half; None when either side is empty."""
-    tp, taken = _staircase(scores, positive)
-    if not len(tp) or tp[-1] == 0 or tp[-1] == taken[-1]:
-        return None
-    tpr = np.append(0.0, tp / tp[-1])
-    fpr = np.append(0.0, (taken - tp) / (taken[-1] - tp[-1]))
-    return float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2))
-
-
-def _staircase(scores: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Positives and all records at or above each distinct score, falling."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1) if len(order) else order
-    return np.cumsum(positive[order])[last].astype(np.float64), (last + 1).astype(np.float64)
-
-
 def _per_class(
-    p: Floats, y: NDArray[np.int64], confusion: NDArray[np.int64], class_names: Sequence[str]
-) -> tuple[list[dict[str, Any]], list[float | None]]:
+    p: Floats, y: NDArray[np.int64], counts: ClassCounts, class_names: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[BinarySummary]]:
+    ranks = [binary_summary(p[:, k], y == k) for k in range(len(class_names))]
+    rates = {"precision": precision(counts), "recall": recall(counts), "f1": f_beta(counts),
+             "f05": f_beta(counts, 0.5), "f2": f_beta(counts, 2.0), "g_mean": g_mean(counts)}  # fmt: skip
     rows: list[dict[str, Any]] = []
-    aucs: list[float | None] = []
-    for k, name in enumerate(class_names):
-        objects, guesses, hits = int(confusion[k].sum()), int(confusion[:, k].sum()), int(confusion[k, k])
-        aucs.append(roc_auc(p[:, k], y == k))
+    for k, (name, rank) in enumerate(zip(class_names, ranks, strict=True)):
+        reasons = [
+            *(["no image of this class: recall, F, G-mean, AP and AUC are 0 / 0"] if not rank.positives else []),
+            *(["every image is of this class: AUC and G-mean are 0 / 0"] if not rank.negatives else []),
+            *(["never predicted: precision is 0 / 0, and counts as 0 in means"] if not counts.predicted[k] else []),
+        ]
         rows.append(
             {
                 "class_name": name,
-                "objects": objects,
-                "predictions": guesses,
-                "ap": average_precision(p[:, k], y == k),
-                "precision": hits / guesses if guesses else 0.0,
-                "recall": hits / objects if objects else None,
-                "f1": 2 * hits / (guesses + objects) if objects else None,
+                "objects": int(counts.true[k]),
+                "predictions": int(counts.predicted[k]),
+                "ap": rank.average_precision,
+                "roc_auc": rank.roc_auc,
+                **{metric: _defined(values[k]) for metric, values in rates.items()},
+                "undefined": "; ".join(reasons) or None,
             }
         )
-    return rows, aucs
+    return rows, ranks
 
 
 def _scores(
     p: Floats,
     y: NDArray[np.int64],
-    guess: NDArray[np.int64],
     right: Floats,
     loss: Floats,
-    confusion: NDArray[np.int64],
-    per_class: Sequence[Mapping[str, Any]],
-    aucs: Sequence[float | None],
+    counts: ClassCounts,
+    ranks: Sequence[BinarySummary],
+    top: Mapping[str, Floats],
 ) -> dict[str, float | None]:
-    n, num_classes = p.shape
-    if not n:
+    if not len(p):
         return dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"))
-    present = [row for row in per_class if row["objects"]]
-    true, guessed = confusion.sum(axis=1).astype(np.float64), confusion.sum(axis=0).astype(np.float64)
-    agreed, expected = float(right.mean()), float(true @ guessed) / n**2
-    spread = float(np.sqrt((n**2 - guessed @ guessed) * (n**2 - true @ true)))
-
-    def mean(values: Sequence[float | None]) -> float | None:
-        defined = [v for v in values if v is not None]
-        return float(np.mean(defined)) if defined else None
-
-    scores = {
-        "accuracy": agreed,
-        "balanced_accuracy": mean([row["recall"] for row in present]),
-        "macro_precision": mean([row["precision"] for row in present]),
-        "macro_recall": mean([row["recall"] for row in present]),
-        "macro_f1": mean([row["f1"] for row in present]),
-        "mcc": (agreed * n * n - float(true @ guessed)) / spread if spread else 0.0,
-        "kappa": (agreed - expected) / (1 - expected) if expected < 1 else None,
-        "roc_auc": mean(aucs),
-        "mean_ap": mean([row["ap"] for row in present]),
-        "ece": expected_calibration_error(p.max(axis=1), right),
-        "brier": brier_score(p, y),
+    present = [rank for rank in ranks if rank.positives]
+    confidence = p.max(axis=1)
+    brier = brier_parts(p, y)
+    return {
+        **{metric: _defined(value) for metric, value in headline_rates(counts).items()},
+        **{metric: float(values.mean()) for metric, values in top.items()},
+        "roc_auc": _mean([rank.roc_auc for rank in ranks]),
+        "weighted_roc_auc": _mean([rank.roc_auc for rank in ranks], [rank.positives for rank in ranks]),
+        "mean_ap": _mean([rank.average_precision for rank in present]),
+        "weighted_ap": _mean([rank.average_precision for rank in present], [rank.positives for rank in present]),
+        "mean_best_f1": _mean([rank.best_f1 for rank in present]),
+        "ece": expected_calibration_error(confidence, right),
+        "mce": maximum_calibration_error(confidence, right),
+        "adaptive_ece": adaptive_calibration_error(confidence, right),
+        "brier": brier.score,
+        "brier_miscalibration": brier.miscalibration,
+        "brier_discrimination": brier.discrimination,
+        "brier_uncertainty": brier.uncertainty,
         "log_loss": float(loss.mean()),
-    }
-    if num_classes > 5:
-        own = p[np.arange(n), y][:, None]
-        # The label is among the five when fewer than five classes are above it, ties going to the lower index.
-        above = (p > own).sum(axis=1) + ((p == own) & (np.arange(num_classes) < y[:, None])).sum(axis=1)
-        scores["top5_accuracy"] = float((above < 5).mean())
-    return scores
+    }  # fmt: skip
+
+
+def _top(p: Floats, y: NDArray[np.int64]) -> dict[str, Floats]:
+    """(N,) whether the label is among the k most probable, for each k below the number of classes."""
+    own = p[np.arange(len(p)), y][:, None]
+    # Equal probabilities rank by class index, as argmax does; scikit-learn's top-k ranks them the other way round.
+    above = (p > own).sum(axis=1) + ((p == own) & (np.arange(p.shape[1]) < y[:, None])).sum(axis=1)
+    return {f"top{k}_accuracy": (above < k).astype(np.float64) for k in TOP if k < p.shape[1]}
+
+
+def _intervals(
+    p: Floats,
+    y: NDArray[np.int64],
+    guess: NDArray[np.int64],
+    means: Mapping[str, Floats],
+    replicates: int,
+    seed: int,
+) -> dict[str, tuple[float | None, float | None]]:
+    """95 % intervals of everything that is a mean over images, or follows from counts or orders that draws reweigh."""
+    n, classes = p.shape
+    if n < 2:
+        return {}
+    ordered = [tied_order(p[:, k]) for k in range(classes)] if n * classes * replicates <= MOST_REWEIGHED else []
+    positive = [y == k for k in range(classes)]
+    drawn: dict[str, list[float]] = {}
+    for weights in image_draws(n, replicates, seed):
+        values = {metric: float(v) for metric, v in headline_rates(count_classes(y, guess, classes, weights)).items()}
+        values |= {metric: float(weights @ each) / n for metric, each in means.items()}
+        areas = [weighted_areas(*order, own, weights) for order, own in zip(ordered, positive, strict=False)]
+        for metric, found in (("roc_auc", [a for a, _ in areas]), ("mean_ap", [b for _, b in areas])):
+            mean = _mean(found)
+            if mean is not None:
+                values[metric] = mean
+        for metric, value in values.items():
+            if np.isfinite(value):
+                drawn.setdefault(metric, []).append(value)
+    return {metric: interval(values) for metric, values in drawn.items()}
+
+
+def _mean(values: Sequence[float | None], weights: Sequence[float] | None = None) -> float | None:
+    """Mean of those that are defined; None when there is none."""
+    pairs = [(v, w) for v, w in zip(values, weights or [1.0] * len(values), strict=True) if v is not None]
+    return sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else None
+
+
+def _defined(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _curve(name: str, scores: Floats, positive: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Precision at up to 101 recalls, each taken at the highest score that reaches it."""
+    """Precision and false positive rate at up to 101 recalls, each taken at the highest score that reaches it."""
     if not positive.any():
         return []
-    tp, taken = _staircase(scores, positive)
-    thresholds = np.unique(scores)[::-1]
+    steps = staircase(scores, positive)
+    tp, taken = steps.true_positives, steps.taken
+    negatives = taken[-1] - tp[-1]
     at = np.unique(np.searchsorted(tp / tp[-1], RECALL_THRESHOLDS[1:], side="left"))
     return [
         {
             "class_name": name,
             "recall": float(tp[i] / tp[-1]),
             "precision": float(tp[i] / taken[i]),
-            "score": float(thresholds[i]),
+            "score": float(steps.thresholds[i]),
+            "fpr": float((taken[i] - tp[i]) / negatives) if negatives else None,
         }
         for i in at
     ]
