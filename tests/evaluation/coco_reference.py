@@ -82,7 +82,7 @@ def random_case(
     )
 
 
-def pycocotools_eval(case: Case, first_id: int = 1, gap: int = 1) -> COCOeval:
+def pycocotools_eval(case: Case, first_id: int = 1, gap: int = 1, max_dets: tuple[int, ...] = (1, 10, 100)) -> COCOeval:
     """Run pycocotools; image and class ids start at `first_id` with steps of `gap`."""
 
     def ident(values: np.ndarray) -> list[int]:
@@ -120,6 +120,7 @@ def pycocotools_eval(case: Case, first_id: int = 1, gap: int = 1) -> COCOeval:
         truth.dataset = document
         truth.createIndex()
         reference = COCOeval(truth, truth.loadRes(results), "bbox")
+        reference.params.maxDets = list(max_dets)
         reference.evaluate()
         reference.accumulate()
         reference.summarize()
