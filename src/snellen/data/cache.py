@@ -12,7 +12,7 @@ from snellen.data.facts import IMAGES
 from snellen.files import written_whole
 from snellen.findings.severity import Tier
 
-FACTS_VERSION = 2
+FACTS_VERSION = 3
 """Raised whenever `images.measure` would say something else of the same file."""
 MEASURED = list(IMAGES)[list(IMAGES).index("exists") :]
 Stamp = tuple[int, int]

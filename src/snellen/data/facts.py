@@ -53,9 +53,9 @@ IMAGES: Schema = {
     "colour_spread": (pl.Float64(), "99th percentile of the largest difference between channels of a pixel, 0..1"),
     "alpha_spread": (pl.Float64(), "largest minus smallest alpha, 0..1; null without an alpha channel"),
     "border": (pl.Float64(), "share of the image in one-coloured strips along its edges, 0..1"),
-    "phash": (pl.UInt64(), "64-bit DCT hash; near-equal images differ in few bits"),
-    "phash_flipped": (pl.UInt64(), "the hash of the image mirrored left to right"),
-    "phash_centre": (pl.UInt64(), "the hash of the image's centre, for pairs of which one is cropped"),
+    "phash": (pl.UInt64(), "64-bit DCT hash (data/hashes.py): near-equal images differ in few bits; null when blank"),
+    "phash_centre": (pl.UInt64(), "the hash of the image's centre, 0.92 of each side: what is left of it when cropped"),
+    "phash_inner": (pl.UInt64(), "the hash of its inner 0.84"),
 }
 
 PAIRS: Schema = {

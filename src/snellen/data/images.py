@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from snellen.data import hashes
 from snellen.findings.severity import Tier
 
 MAX_PIXELS = 100_000_000
@@ -131,7 +132,7 @@ def _pixels(image: Image.Image) -> dict[str, Any]:
         "sharpness": float(cv2.Laplacian(grey, cv2.CV_64F).var()),
         **{f"mean_{c}": float(m) for c, m in zip("rgb", means, strict=True)},
         **{f"std_{c}": float(d) for c, d in zip("rgb", deviations, strict=True)},
-        "phash": _phash(grey),
+        **hashes.columns(grey),
     }  # fmt: skip
 
 
@@ -144,11 +145,3 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.asarray(image.convert("RGB"), np.uint8)
-
-
-def _phash(grey: NDArray[np.uint8]) -> int:
-    """Signs of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail about their median, the first bit 0."""
-    thumbnail = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = np.asarray(cv2.dct(thumbnail))[:8, :8].ravel()[1:]
-    bits = np.concatenate(([0], low > np.median(low))).astype(np.uint8)
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
