@@ -84,7 +84,11 @@ BOXES: Schema = {
     "occluded": (pl.Boolean(), "said to be partly hidden; null where the format does not say"),
     "box_stated": (pl.Boolean(), "false: x1..y2 are the hull of the outline, as the format states no box"),
     "polygon_points": (pl.Int64(), "number of polygon vertices; null when there is no polygon"),
-    "usable": (pl.Boolean(), "finite, positive width and height, known class, known image: a trainer may have it"),
+    "usable": (
+        pl.Boolean(),
+        "finite, positive width and height, known class, known image: a trainer may have it; null while x1..y2 are "
+        "the hull of a bitmap that has not been measured (below tier PIXELS)",
+    ),
 }
 
 OUTLINES: Schema = {
@@ -131,7 +135,11 @@ KEYPOINTS: Schema = {
 MASKS: Schema = {
     "image": (pl.String(), "key into images"),
     "file": (pl.String(), "the mask, relative to the root"),
-    "kind": (pl.String(), "index (values are class ids), colour (a colour a class) or panoptic (a value a segment)"),
+    "kind": (
+        pl.String(),
+        "index (values are class ids), colour (a colour a class), panoptic (a value a segment), instance (what is not "
+        "zero is one object)",
+    ),
     # tier HEADERS from here
     "format": (pl.String(), "PNG, JPEG ... by content; null when no decoder knows it"),
     "mode": (pl.String(), "Pillow mode"),
@@ -139,19 +147,33 @@ MASKS: Schema = {
     "height": (pl.Int64(), "pixels of the file"),
     "error": (pl.String(), "why it could not be read; null when it could"),
     # tier PIXELS from here
+    "pixel_hash": (pl.String(), "blake2b-128 of size and values, hex: equal for equal masks, however compressed"),
     "values": (pl.Int64(), "distinct values in it"),
-    "undeclared": (pl.Float64(), "share of pixels whose value stands for no class, 0..1"),
-    "blended": (pl.Float64(), "share of pixels of undeclared value that lie between two declared ones, 0..1"),
+    "undeclared": (
+        pl.Float64(),
+        "share of pixels whose value stands for no class or segment, 0..1; without those of value 255 (index) or 0 "
+        "(panoptic), which are not labelled; null for instance",
+    ),
+    "blended": (
+        pl.Float64(),
+        "share of the undeclared pixels that lie between two values of solid areas, as interpolation leaves them, "
+        "0..1; null for panoptic and instance",
+    ),
 }
 
 MASK_VALUES: Schema = {
     "image": (pl.String(), "key into images; tier PIXELS"),
     "file": (pl.String(), "the mask"),
-    "value": (pl.Int64(), "as drawn; r + 256 g + 65536 b for colours"),
-    "class_name": (pl.String(), "null when the value stands for no declared class"),
+    "value": (pl.Int64(), "as drawn; r + 256 g + 65536 b for colours; 1 for all that is not zero in an instance"),
+    "class_name": (pl.String(), "null when the value stands for no class or segment"),
     "pixels": (pl.Int64(), "pixels of this value"),
-    "components": (pl.Int64(), "8-connected parts; null when not counted (undeclared values)"),
+    "components": (pl.Int64(), "8-connected parts; null when not counted, as that would take too long"),
     "smallest_component": (pl.Int64(), "pixels of the smallest part; null when not counted"),
+    "solid": (pl.Boolean(), "fills a block of 3 x 3 pixels somewhere in the mask"),
+    "between": (
+        pl.Int64(),
+        "of a value that is not solid: pixels that lie between two solid values in number or colour, within 3 px",
+    ),
 }
 
 PROBLEMS: Schema = {
