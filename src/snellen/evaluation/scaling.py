@@ -41,10 +41,12 @@ class TemperatureScaling(BaseModel):
         """The T of least log loss on `probabilities` ((N, C) or (N,)) and `labels` ((N,) class indices, or 0 and 1).
 
         The log loss is convex in 1/T: Newton's method, kept within bounds. At a limit of `LIMITS` when there is no
-        finite optimum. Raises ValueError on shapes that do not fit, no records, or values outside 0..1.
+        finite optimum, 1 when every record is uniform. Raises ValueError on shapes that do not fit, no records, or values outside 0..1.
         """
         p, y = _checked(probabilities, labels)
         logits = np.log(np.clip(p, _TINY, None))
+        if (logits == logits[:, :1]).all():
+            return cls(temperature=1.0, images=len(y))
         own = logits[np.arange(len(y)), y]
         low, high = 1 / LIMITS[1], 1 / LIMITS[0]
         beta = 1.0
@@ -52,8 +54,6 @@ class TemperatureScaling(BaseModel):
             q = _softmax(logits * beta)
             mean = np.einsum("nc,nc->n", q, logits)
             slope = float(np.mean(mean - own))
-            if slope == 0:
-                break
             curvature = float(np.mean(np.einsum("nc,nc,nc->n", q, logits, logits) - mean**2))
             low, high = (low, beta) if slope > 0 else (beta, high)
             step = beta - slope / curvature if curvature > 0 else np.nan
