@@ -7,20 +7,22 @@ import numpy as np
 import polars as pl
 
 from snellen.boxes import CORNERS
-from snellen.evaluation.bootstrap import image_draws, interval
+from snellen.evaluation.bootstrap import interval, replicate_detection
 from snellen.evaluation.coco_core import (
+    AREA_RANGES,
     RECALL_THRESHOLDS,
     TRUE,
-    Floats,
     Matching,
     coco_summary,
     interpolated_precision,
     match_boxes,
     mean_defined,
 )
-from snellen.evaluation.errors import OUTCOMES, Analysis, analyse, error_costs
+from snellen.evaluation.error_costs import COST_KINDS, SPECIAL, kind_costs, remedies
+from snellen.evaluation.errors import OUTCOMES, Analysis, analyse
 from snellen.evaluation.facts import ALL_CLASSES, BACKGROUND_CLASS, CONFUSION, CURVES, PER_CLASS, SCORES, ScoreFacts
 from snellen.evaluation.operating_point import OperatingPoint, best_f1
+from snellen.evaluation.pairs import BoxOverlap, Floats
 from snellen.evaluation.records import sift_boxes
 from snellen.facts import table
 
@@ -52,20 +54,18 @@ def evaluate_detection(
     """
     images, class_names = list(dict.fromkeys(images)), list(dict.fromkeys(class_names))
     truth, truth_problems = sift_boxes(objects, images, class_names, scored=False)
-    guesses, guess_problems = sift_boxes(predictions, images, class_names, scored=True)
-    matching = _match(truth, guesses, len(class_names), len(images))
-    guesses = guesses[matching.rows]
+    sifted, guess_problems = sift_boxes(predictions, images, class_names, scored=True)
+    matching = _match(truth, sifted, len(class_names), len(images))
+    guesses = sifted[matching.rows]
     crowd = truth["crowd"].to_numpy()
     object_classes = truth["class_index"].to_numpy()
+    overlap = BoxOverlap(_xywh(sifted), _xywh(truth), crowd)
     analysis = analyse(
-        matching,
-        guesses.select(CORNERS).to_numpy(),
-        truth.select(CORNERS).to_numpy(),
-        object_classes,
-        truth["image_index"].to_numpy(),
-        crowd,
+        matching, overlap, object_classes, truth["image_index"].to_numpy(), crowd, num_images=len(images)
     )
     order, starts = matching.staircase_order()
+    mending = remedies(matching, analysis, object_classes, crowd, order, starts)
+    costs = {kind: max(0.0, float(won.sum())) for kind, won in kind_costs(mending, len(order), crowd).items()}
     positives = matching.positives[0].astype(np.float64)
     precision = interpolated_precision(matching.status[0], order, starts, np.ones(len(order)), positives)
     correct = matching.status[0, 0] == TRUE
@@ -93,7 +93,8 @@ def evaluate_detection(
         convention=CONVENTION,
         images=len(images),
         input_size=input_size,
-        error_costs=error_costs(matching, analysis, object_classes, crowd),
+        error_costs={kind: costs[kind] for kind in COST_KINDS} if positives.any() else {},
+        special_costs={kind: costs[kind] for kind in SPECIAL} if positives.any() else {},
         train_scores=dict(train_scores or {}),
     )
 
@@ -145,17 +146,24 @@ def _intervals(
 ) -> dict[str, tuple[float | None, float | None]]:
     if images < 2 or not len(truth):
         return {}
-    real = truth.filter(~pl.col("crowd"))
-    classes, owners = real["class_index"].to_numpy(), real["image_index"].to_numpy()
-    drawn: dict[str, list[float]] = {"mAP": [], "mAP50": []}
-    for weights in image_draws(images, replicates, seed):
-        positives = np.bincount(classes, weights[owners], minlength=matching.positives.shape[1]).astype(np.float64)
-        precision = interpolated_precision(matching.status[0], order, starts, weights[matching.images], positives)
-        for metric, values in (("mAP", precision), ("mAP50", precision[0])):
-            mean = mean_defined(values)
-            if mean is not None:
-                drawn[metric].append(mean)
-    return {metric: interval(values) for metric, values in drawn.items()}
+    area, crowd = _areas(truth), truth["crowd"].to_numpy()
+    drawn = replicate_detection(
+        matching,
+        order,
+        starts,
+        truth["class_index"].to_numpy(),
+        truth["image_index"].to_numpy(),
+        crowd | (area < AREA_RANGES[:, :1]) | (area > AREA_RANGES[:, 1:]),
+        num_images=images,
+        replicates=replicates,
+        seed=seed,
+    )
+    return {metric: interval(values, images) for metric, values in drawn.metrics.items()}
+
+
+def _areas(records: pl.DataFrame) -> Floats:
+    boxes = _xywh(records)
+    return boxes[:, 2] * boxes[:, 3]
 
 
 def _per_class(

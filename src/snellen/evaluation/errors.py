@@ -1,32 +1,29 @@
-"""Why a detection is wrong and what each kind of error costs (TIDE: Bolya et al., ECCV 2020).
+"""Why a detection is wrong (TIDE: Bolya et al., ECCV 2020, section 2.2).
 
-Kinds, tested in this order for every detection that is not a true positive at IoU 0.5 (t_f = 0.5, t_b = 0.1):
-localisation (overlap t_b..t_f with an object of its class), classification (overlap >= t_f with an object of another
-class), duplicate (overlap >= t_f with an object of its class that a better detection took), background (no overlap
-above t_b), both. A missed object is one that no localisation or classification error could have claimed.
+Kinds, tested in this order for every detection that is a false positive at IoU 0.5 (t_f = 0.5, t_b = 0.1):
+localisation (best overlap with an object of its class in t_b..t_f), classification (overlap >= t_f with an object of
+another class), duplicate (overlap > t_f with an object of its class that a better detection took), background (no
+overlap above t_b), both. An object nobody found is missed when no localisation or classification error claims it.
+
+Equal to tidecv 1.0.1 but for three things: it explains also the detections that a crowd region excuses (they cost
+nothing, so here they stay `ignored`), keeps 100 detections an image instead of 100 a class and image, and counts
+classes that only detections name, with an AP of 0, into the mean.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from snellen.boxes import pairwise_iou
-from snellen.evaluation.coco_core import (
-    FALSE,
-    IGNORED,
-    TRUE,
-    Bools,
-    Floats,
-    Ints,
-    Matching,
-    class_order,
-    interpolated_precision,
-    mean_defined,
-)
+from snellen.evaluation.coco_core import IGNORED, TRUE, Matching
+from snellen.evaluation.ordering import grouped
+from snellen.evaluation.pairs import Bools, Floats, Ints, Overlap, pairs_of
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 KINDS = ("localisation", "classification", "both", "duplicate", "background")
 OUTCOMES = np.array(["correct", "ignored", *KINDS])
+CORRECT, EXCUSED, LOCALISATION, CLASSIFICATION, BOTH, DUPLICATE, NOTHING = range(len(OUTCOMES))
+"""Indices into OUTCOMES."""
 
 
 @dataclass(frozen=True)
@@ -42,100 +39,99 @@ class Analysis:
     object_best_iou: Floats
     """(G,) largest overlap with a detection of the object's class."""
     found: Ints
-    """(G,) position in the matching of the detection that matched the object; -1: missed."""
+    """(G,) position in the matching of the detection that matched the object; -1: not found."""
+    claimant: Ints
+    """(G,) of an object not found: position of the best localisation or classification error on it; -1: missed."""
 
 
 def analyse(
-    matching: Matching, boxes: Floats, object_boxes: Floats, object_classes: Ints, object_images: Ints, crowd: Bools
+    matching: Matching,
+    overlap: Overlap,
+    object_classes: Ints,
+    object_images: Ints,
+    crowd: Bools,
+    *,
+    num_images: int,
 ) -> Analysis:
-    """Explain every detection of `matching`; `boxes` (N, 4) xyxy in its order, objects (G, 4) in the order given."""
-    status = matching.status[0, 0]
-    names = {str(name): index for index, name in enumerate(OUTCOMES)}
-    outcomes = np.full(len(boxes), names["background"], dtype=np.int64)
-    outcomes[status == TRUE] = names["correct"]
-    outcomes[status == IGNORED] = names["ignored"]
-    best_iou = np.zeros(len(boxes))
+    """Explain every detection of `matching` by its overlap with all objects of its image, of any class.
+
+    `overlap` is what the matching asked, so that masks, keypoints and rotated boxes are explained as they were scored;
+    objects (G,) in the order given.
+    """
+    status = np.ascontiguousarray(matching.status[0, 0])
+    count = len(status)
+    best_iou = np.zeros(count)
+    own, other = np.zeros(count), np.zeros(count)
+    own_object, other_object = np.full(count, -1, dtype=np.int64), np.full(count, -1, dtype=np.int64)
+    object_best = np.zeros(len(object_classes))
+    order = grouped(matching.images, num_images)[0]
+    object_rows = grouped(object_images, num_images)[0]
+    pairs = pairs_of(matching.rows[order], matching.images[order], object_rows, object_images[object_rows])
+    for chunk in pairs.chunks():
+        _closest(
+            overlap(chunk), chunk.offsets, chunk.starts, chunk.ends, chunk.object_starts, chunk.object_ends, order,
+            object_rows, matching.classes, object_classes, crowd, best_iou, own, own_object, other, other_object,
+            object_best,
+        )  # fmt: skip
+    outcomes = np.empty(count, dtype=np.int64)
     target = matching.match.copy()
-    object_best = np.zeros(len(object_boxes))
-    found = np.full(len(object_boxes), -1, dtype=np.int64)
+    found, claimant = (np.full(len(object_classes), -1, dtype=np.int64) for _ in range(2))
     hit = np.flatnonzero(status == TRUE)
     found[matching.match[hit]] = hit
+    _explain(status, matching.scores, own, own_object, other, other_object, found, outcomes, target, claimant)
+    return Analysis(outcomes, best_iou, target, object_best, found, claimant)
 
-    by_image = np.argsort(matching.images, kind="stable")
-    objects_by_image = np.argsort(object_images, kind="stable")
-    for image in np.unique(object_images):
-        mine = by_image[slice(*np.searchsorted(matching.images[by_image], [image, image + 1]))]
-        here = objects_by_image[slice(*np.searchsorted(object_images[objects_by_image], [image, image + 1]))]
-        if not len(mine):
+
+@njit(cache=True)
+def _closest(  # type: ignore[no-untyped-def]
+    overlaps, offsets, starts, ends, object_starts, object_ends, order, object_rows, classes, object_classes, crowd,
+    best_iou, own, own_object, other, other_object, object_best,
+):  # fmt: skip
+    for g in range(len(starts)):
+        i = offsets[g]
+        for p in range(starts[g], ends[g]):
+            d = order[p]
+            kind, most, mine, others, j_mine, j_others = classes[d], 0.0, 0.0, 0.0, -1, -1
+            for q in range(object_starts[g], object_ends[g]):
+                overlap = overlaps[i]
+                i += 1
+                if not overlap > 0:
+                    continue
+                j = object_rows[q]
+                most = max(most, overlap)
+                if object_classes[j] == kind:
+                    object_best[j] = max(object_best[j], overlap)
+                    # Objects that do not count cannot be the reason of an error.
+                    if overlap > mine and not crowd[j]:
+                        mine, j_mine = overlap, j
+                elif overlap > others and not crowd[j]:
+                    others, j_others = overlap, j
+            best_iou[d], own[d], own_object[d], other[d], other_object[d] = most, mine, j_mine, others, j_others
+
+
+@njit(cache=True)
+def _explain(  # type: ignore[no-untyped-def]
+    status, scores, own, own_object, other, other_object, found, outcomes, target, claimant
+):  # fmt: skip
+    for d in range(len(status)):
+        if status[d] == TRUE:
+            outcomes[d] = CORRECT
             continue
-        iou = pairwise_iou(boxes[mine], object_boxes[here])
-        best_iou[mine] = iou.max(axis=1)
-        same = matching.classes[mine][:, None] == object_classes[here][None, :]
-        object_best[here] = np.where(same, iou, 0).max(axis=0)
-        # Objects that do not count cannot be the reason of an error.
-        counts = ~crowd[here]
-        own = np.where(same & counts, iou, -1.0)
-        other = np.where(~same & counts, iou, -1.0)
-        own_best, other_best = own.max(axis=1), other.max(axis=1)
-        wrong = status[mine] == FALSE
-        localised = wrong & (own_best >= BACKGROUND) & (own_best < FOREGROUND)
-        classified = wrong & ~localised & (other_best >= FOREGROUND)
-        duplicate = wrong & ~localised & ~classified & (own_best >= FOREGROUND)
-        touching = np.maximum(own_best, other_best) > BACKGROUND
-        both = wrong & ~localised & ~classified & ~duplicate & touching
-        for kind, mask in (
-            ("localisation", localised),
-            ("classification", classified),
-            ("duplicate", duplicate),
-            ("both", both),
-        ):
-            outcomes[mine[mask]] = names[kind]
-            claimed = (other if kind in ("classification", "both") else own).argmax(axis=1)
-            target[mine[mask]] = here[claimed[mask]]
-    return Analysis(outcomes, best_iou, target, object_best, found)
-
-
-def error_costs(matching: Matching, analysis: Analysis, object_classes: Ints, crowd: Bools) -> dict[str, float]:
-    """Points of mAP50 (0..1) won by mending only the errors of one kind; also `missed`.
-
-    A localisation or classification error becomes the true positive it would have been when it is the best claimant
-    of an object nobody found, else it is deleted; duplicate, background and both are deleted; a missed object is
-    taken off the count.
-    """
-    num_classes = matching.positives.shape[1]
-    positives = matching.positives[0].astype(np.float64)
-    status = matching.status[0, 0]
-    base = _map50(status, matching.classes, matching.scores, positives)
-    if base is None:
-        return {}
-    costs: dict[str, float] = {}
-    claimed = analysis.found >= 0
-    for kind in KINDS:
-        errors = np.flatnonzero(OUTCOMES[analysis.outcomes] == kind)
-        mended, classes = status.copy(), matching.classes.copy()
-        mended[errors] = IGNORED
-        if kind in ("localisation", "classification"):
-            open_errors = errors[analysis.found[analysis.target[errors]] < 0]
-            open_errors = open_errors[np.argsort(-matching.scores[open_errors], kind="stable")]
-            objects, first = np.unique(analysis.target[open_errors], return_index=True)
-            mended[open_errors[first]] = TRUE
-            classes[open_errors[first]] = object_classes[objects]
-            claimed[objects] = True
-        costs[kind] = max(0.0, (_map50(mended, classes, matching.scores, positives) or 0.0) - base)
-    missed = ~claimed & ~crowd
-    left = positives - np.bincount(object_classes[missed], minlength=num_classes)
-    # A class whose objects were all missed has no AP left; without the misses it would have been perfect.
-    precision = _precision50(status, matching.classes, matching.scores, left)
-    ap = precision.mean(axis=0)
-    ap[(left <= 0) & (positives > 0)] = 1.0
-    costs["missed"] = max(0.0, float(ap[positives > 0].mean()) - base)
-    return costs
-
-
-def _precision50(status: np.ndarray, classes: Ints, scores: Floats, positives: Floats) -> Floats:
-    order, starts = class_order(classes, scores, len(positives))
-    return interpolated_precision(status[None], order, starts, np.ones(len(scores)), positives)[0]
-
-
-def _map50(status: np.ndarray, classes: Ints, scores: Floats, positives: Floats) -> float | None:
-    return mean_defined(_precision50(status, classes, scores, positives))
+        if status[d] == IGNORED:
+            outcomes[d] = EXCUSED
+            continue
+        if BACKGROUND <= own[d] <= FOREGROUND:
+            outcomes[d], target[d] = LOCALISATION, own_object[d]
+        elif other[d] >= FOREGROUND:
+            outcomes[d], target[d] = CLASSIFICATION, other_object[d]
+        elif own[d] > FOREGROUND:
+            outcomes[d], target[d] = DUPLICATE, own_object[d]
+        elif max(own[d], other[d]) <= BACKGROUND:
+            outcomes[d] = NOTHING
+        else:
+            outcomes[d], target[d] = BOTH, other_object[d]
+        if outcomes[d] == LOCALISATION or outcomes[d] == CLASSIFICATION:
+            j = target[d]
+            # The best claimant of either kind: mending one kind must not give an object two true positives.
+            if found[j] < 0 and (claimant[j] < 0 or scores[d] > scores[claimant[j]]):
+                claimant[j] = d

@@ -141,6 +141,8 @@ class ScoreFacts(Facts):
     """Longer side of the network's input, pixels."""
     error_costs: dict[str, float] = field(default_factory=dict)
     """Error type -> mAP50 points (0..1) that removing only these errors would win."""
+    special_costs: dict[str, float] = field(default_factory=dict)
+    """`false_positive` and `false_negative` -> mAP50 points won without any false positive, or any object missed."""
     train_scores: dict[str, float] = field(default_factory=dict)
     """The headline metrics on the training split, where they were taken."""
 
