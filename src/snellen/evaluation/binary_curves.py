@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from snellen.evaluation.coco_core import RECALL_THRESHOLDS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -80,6 +82,29 @@ def staircase(scores: ArrayLike, positive: ArrayLike) -> Staircase:
         _score_of(ranked[last], False, values.dtype),
     )
     return Staircase(thresholds.astype(np.float64), tp[last], (last + 1).astype(np.int64))
+
+
+def curve_rows(name: str, scores: Floats, positive: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Rows of the facts' curves: precision and false positive rate at up to 101 recalls.
+
+    Each is taken at the highest score that reaches the recall; none without positives.
+    """
+    if not positive.any():
+        return []
+    steps = staircase(scores, positive)
+    tp, taken = steps.true_positives, steps.taken
+    negatives = taken[-1] - tp[-1]
+    at = np.unique(np.searchsorted(tp / tp[-1], RECALL_THRESHOLDS[1:], side="left"))
+    return [
+        {
+            "class_name": name,
+            "recall": float(tp[i] / tp[-1]),
+            "precision": float(tp[i] / taken[i]),
+            "score": float(steps.thresholds[i]),
+            "fpr": float((taken[i] - tp[i]) / negatives) if negatives else None,
+        }
+        for i in at
+    ]
 
 
 def tied_order(scores: Floats) -> tuple[Ints, NDArray[np.bool_]]:

@@ -4,6 +4,7 @@ Everything follows from three counts per class: how often it is true, how often 
 axis of replicates gives a bootstrap for the price of one more dimension.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,12 @@ def headline_rates(counts: ClassCounts) -> dict[str, Floats]:
             "mcc": np.where(single, np.nan, (accuracy - chance) / np.sqrt(spread)),
             "kappa": np.where(counts.hits.max(axis=-1, initial=0.0) == n, np.nan, (accuracy - chance) / (1 - chance)),
         }
+
+
+def average_defined(values: Sequence[float | None], weights: Sequence[float] | None = None) -> float | None:
+    """Mean of those that are defined; None when there is none."""
+    pairs = [(v, w) for v, w in zip(values, weights or [1.0] * len(values), strict=True) if v is not None]
+    return sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else None
 
 
 def _mean(values: Floats, weights: NDArray[np.float64] | NDArray[np.bool_]) -> Floats:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.evaluation.binary_curves import BinarySummary, binary_summary, staircase, tied_order, weighted_areas
+from snellen.evaluation.binary_curves import BinarySummary, binary_summary, curve_rows, tied_order, weighted_areas
 from snellen.evaluation.bootstrap import image_draws, interval
 from snellen.evaluation.brier import brier_parts
 from snellen.evaluation.calibration import (
@@ -18,6 +18,7 @@ from snellen.evaluation.calibration import (
 )
 from snellen.evaluation.class_rates import (
     ClassCounts,
+    average_defined,
     count_classes,
     f_beta,
     g_mean,
@@ -25,7 +26,6 @@ from snellen.evaluation.class_rates import (
     precision,
     recall,
 )
-from snellen.evaluation.coco_core import RECALL_THRESHOLDS
 from snellen.evaluation.facts import (
     ALL_CLASSES,
     CONFUSION,
@@ -120,7 +120,7 @@ def evaluate_classification(
         predictions=table(PREDICTIONS, predictions),
         objects=ScoreFacts.empty_tables()["objects"],
         per_class=table(PER_CLASS, per_class),
-        curves=table(CURVES, [row for k, name in enumerate(class_names) for row in _curve(name, p[:, k], y == k)]),
+        curves=table(CURVES, [row for k, name in enumerate(class_names) for row in curve_rows(name, p[:, k], y == k)]),
         confusion=table(
             CONFUSION,
             [
@@ -214,17 +214,18 @@ def _scores(
 ) -> dict[str, float | None]:
     if not len(p):
         return dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"))
-    present = [rank for rank in ranks if rank.positives]
+    aucs, aps = [rank.roc_auc for rank in ranks], [rank.average_precision for rank in ranks]
+    share = [rank.positives for rank in ranks]
     confidence = p.max(axis=1)
     brier = brier_parts(p, y)
     return {
         **{metric: _defined(value) for metric, value in headline_rates(counts).items()},
         **{metric: float(values.mean()) for metric, values in top.items()},
-        "roc_auc": _mean([rank.roc_auc for rank in ranks]),
-        "weighted_roc_auc": _mean([rank.roc_auc for rank in ranks], [rank.positives for rank in ranks]),
-        "mean_ap": _mean([rank.average_precision for rank in present]),
-        "weighted_ap": _mean([rank.average_precision for rank in present], [rank.positives for rank in present]),
-        "mean_best_f1": _mean([rank.best_f1 for rank in present]),
+        "roc_auc": average_defined(aucs),
+        "weighted_roc_auc": average_defined(aucs, share),
+        "mean_ap": average_defined(aps),
+        "weighted_ap": average_defined(aps, share),
+        "mean_best_f1": average_defined([rank.best_f1 for rank in ranks]),
         "ece": expected_calibration_error(confidence, right),
         "mce": maximum_calibration_error(confidence, right),
         "adaptive_ece": adaptive_calibration_error(confidence, right),
@@ -264,7 +265,7 @@ def _intervals(
         values |= {metric: float(weights @ each) / n for metric, each in means.items()}
         areas = [weighted_areas(*order, own, weights) for order, own in zip(ordered, positive, strict=False)]
         for metric, found in (("roc_auc", [a for a, _ in areas]), ("mean_ap", [b for _, b in areas])):
-            mean = _mean(found)
+            mean = average_defined(found)
             if mean is not None:
                 values[metric] = mean
         for metric, value in values.items():
@@ -273,31 +274,5 @@ def _intervals(
     return {metric: interval(values) for metric, values in drawn.items()}
 
 
-def _mean(values: Sequence[float | None], weights: Sequence[float] | None = None) -> float | None:
-    """Mean of those that are defined; None when there is none."""
-    pairs = [(v, w) for v, w in zip(values, weights or [1.0] * len(values), strict=True) if v is not None]
-    return sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else None
-
-
 def _defined(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _curve(name: str, scores: Floats, positive: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Precision and false positive rate at up to 101 recalls, each taken at the highest score that reaches it."""
-    if not positive.any():
-        return []
-    steps = staircase(scores, positive)
-    tp, taken = steps.true_positives, steps.taken
-    negatives = taken[-1] - tp[-1]
-    at = np.unique(np.searchsorted(tp / tp[-1], RECALL_THRESHOLDS[1:], side="left"))
-    return [
-        {
-            "class_name": name,
-            "recall": float(tp[i] / tp[-1]),
-            "precision": float(tp[i] / taken[i]),
-            "score": float(steps.thresholds[i]),
-            "fpr": float((taken[i] - tp[i]) / negatives) if negatives else None,
-        }
-        for i in at
-    ]

@@ -41,7 +41,8 @@ class TemperatureScaling(BaseModel):
         """The T of least log loss on `probabilities` ((N, C) or (N,)) and `labels` ((N,) class indices, or 0 and 1).
 
         The log loss is convex in 1/T: Newton's method, kept within bounds. At a limit of `LIMITS` when there is no
-        finite optimum, 1 when every record is uniform. Raises ValueError on shapes that do not fit, no records, or values outside 0..1.
+        finite optimum, 1 when every record is uniform. Raises ValueError on shapes that do not fit, no records, or
+        values outside 0..1.
         """
         p, y = _checked(probabilities, labels)
         logits = np.log(np.clip(p, _TINY, None))
