@@ -151,8 +151,8 @@ MASKS: Schema = {
     "values": (pl.Int64(), "distinct values in it"),
     "undeclared": (
         pl.Float64(),
-        "share of pixels whose value stands for no class or segment, 0..1; without those of value 255 (index) or 0 "
-        "(panoptic), which are not labelled; null for instance",
+        "share of pixels whose value stands for no class or segment, 0..1; those of value 0 and, in index masks, 255 "
+        "are unlabelled and not counted; null for instance",
     ),
     "blended": (
         pl.Float64(),
@@ -240,6 +240,8 @@ class DataFacts(Facts):
     ledger: pl.DataFrame
     """One row per record seen but left out of training; everything else seen is used."""
     tier_gathered: int = int(Tier.LABELS)
+    splits: list[str] = field(default_factory=list)
+    """Splits that the dataset declares, whether images belong to them or not."""
     keypoint_names: list[str] = field(default_factory=list)
     """Names of the points of an object, in order; empty where the format has none."""
     keypoint_flip: list[int] = field(default_factory=list)

@@ -49,6 +49,7 @@ def read(folder: Path) -> Records:
             inner.notes.append(f"{only[0].name}/ is the only folder, so its sub-folders are taken as the classes")
             return inner
     records = Records(folder, "class-folders", "classification")
+    records.splits = list(splits)
     places: list[tuple[str | None, Path]] = [*splits.items()] or [(None, folder)]
     if not splits:
         records.notes.append("no split declared")

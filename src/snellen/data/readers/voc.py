@@ -66,6 +66,7 @@ def _splits(records: Records, folder: Path, stems: set[str]) -> dict[str, str]:
         if not path.is_file():
             continue
         file = records.relative(path)
+        records.splits.append(split)
         try:
             lines = read_bytes(path, records.root).decode("utf-8", "replace").splitlines()
         except RecordError as error:
