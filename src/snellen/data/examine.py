@@ -10,6 +10,8 @@ from snellen.data import cache as measured_cache
 from snellen.data.detect import read_dataset
 from snellen.data.facts import CLASSES, LEDGER, PROBLEMS, DataFacts
 from snellen.data.measuring import measure_images
+from snellen.data.measuring_masks import measure_masks
+from snellen.data.objects import objects
 from snellen.data.records import Records
 from snellen.facts import table
 from snellen.findings.severity import Tier
@@ -36,11 +38,12 @@ def examine(
     records = read_dataset(Path(path))
     progress("read labels", 1, 1)
     images = records.image_rows.frame()
+    folder = (cache_dir or measured_cache.default_folder()) if cache else None
+    mask_values = measure_masks(records, tier, folder, workers, progress)
     if tier >= Tier.HEADERS:
-        folder = (cache_dir or measured_cache.default_folder()) if cache else None
         measured = measure_images(records, tier, folder, workers, progress)
         images = images.with_columns(measured.drop("image"))
-    boxes = records.boxes.frame().with_columns(object=pl.int_range(pl.len(), dtype=pl.Int64))
+    boxes, outlines = objects(records)
     problems = table(PROBLEMS, records.problems)
     return DataFacts(
         root=str(records.root),
@@ -48,13 +51,22 @@ def examine(
         task=records.task,
         images=images,
         boxes=boxes,
-        outlines=records.outlines.frame(),
+        outlines=outlines,
         keypoints=records.keypoints.frame(),
         masks=records.masks.frame(),
+        mask_values=mask_values,
         problems=problems,
         classes=table(CLASSES, _classes(records, boxes)),
-        ledger=pl.concat([_images_left_out(images), _boxes_left_out(boxes), _problems_left_out(problems)]),
+        ledger=pl.concat(
+            [
+                _images_left_out(images),
+                _masks_left_out(records.masks.frame()),
+                _boxes_left_out(boxes),
+                _problems_left_out(problems),
+            ]
+        ),
         tier_gathered=int(tier),
+        splits=records.splits,
         keypoint_names=records.keypoint_names,
         keypoint_flip=records.keypoint_flip,
         skeleton=records.skeleton,
@@ -85,12 +97,18 @@ def _images_left_out(images: pl.DataFrame) -> pl.DataFrame:
     return _ledger(rows, pl.lit("image"), "image", pl.lit(None), why)
 
 
+def _masks_left_out(masks: pl.DataFrame) -> pl.DataFrame:
+    return _ledger(masks.filter(pl.col("error").is_not_null()), pl.lit("file"), "file", pl.lit(None), pl.col("error"))
+
+
 def _boxes_left_out(boxes: pl.DataFrame) -> pl.DataFrame:
     why = (
         pl.when(pl.col("image").is_null())
         .then(pl.lit("its image is not listed, lies outside, or is another split's"))
         .when(pl.col("class_name").is_null())
         .then(pl.lit("its class is not declared"))
+        .when(pl.col("x1").is_null() & (pl.col("box_stated") == pl.lit(False)))
+        .then(pl.lit("its mask is empty or cannot be read"))
         .when(pl.col("x1").is_null())
         .then(pl.lit("its image's size is unknown"))
         .otherwise(pl.lit("its coordinates are not finite or enclose nothing"))
