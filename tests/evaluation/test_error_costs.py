@@ -1,10 +1,12 @@
 """Costs of errors against the definition: score the mended detections anew and take the difference."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from snellen.evaluation.coco_core import FALSE, IGNORED, TRUE, Matching, interpolated_precision, match_boxes
 from snellen.evaluation.crowding import crowding
+from snellen.evaluation.detection import evaluate_detection
 from snellen.evaluation.error_costs import COST_KINDS, SPECIAL, Remedies, kind_costs, remedies
 from snellen.evaluation.errors import CLASSIFICATION, KINDS, LOCALISATION, Analysis, analyse
 from snellen.evaluation.ordering import class_order
@@ -54,15 +56,17 @@ def test_costs_are_what_mending_wins(seed: int) -> None:
     none = np.zeros(0, dtype=int)
     for index, kind in enumerate(KINDS, start=LOCALISATION):
         won = mending.costs(kind, *groups, 3).sum(axis=1)
+        counts = mending.count(kind, *groups, 3)
         for g in range(3):
             errors = np.flatnonzero((analysis.outcomes == index) & (groups[0] == g))
             assert won[g] == pytest.approx(by_definition(case, matching, analysis, errors, none), abs=1e-12), kind
+            assert counts[g] == len(errors)
     won = mending.costs("missed", *groups, 3).sum(axis=1)
     for g in range(3):
         lost = np.flatnonzero(missed & (groups[1] == g))
         assert won[g] == pytest.approx(by_definition(case, matching, analysis, none, lost), abs=1e-12)
     totals = {kind: won.sum() for kind, won in kind_costs(mending, len(matching.rows), case.object_crowd).items()}
-    assert list(totals) == [*COST_KINDS, *SPECIAL]
+    assert totals.keys() == {*COST_KINDS, *SPECIAL}
     everything = np.flatnonzero((analysis.found < 0) & ~case.object_crowd)
     assert totals["false_negative"] == pytest.approx(by_definition(case, matching, analysis, none, everything))
     status = np.where(matching.status[0, 0] == FALSE, IGNORED, matching.status[0, 0])
@@ -116,3 +120,31 @@ def test_crowding_counts_neighbours_but_no_crowd_regions() -> None:
     assert found.neighbours.tolist() == [1, 2, 1, 3, 0]
     assert found.any_iou[:3] == pytest.approx([1 / 3, 1 / 3, 1 / 19])
     assert found.same_class_iou.tolist()[2] == 0.0
+
+
+def test_lost_points_by_class_and_size_border_and_brightness() -> None:
+    truth = pl.DataFrame(
+        [
+            ("a", "cat", 0.0, 0.0, 20.0, 20.0),
+            ("a", "dog", 40.0, 40.0, 60.0, 60.0),
+            ("b", "cat", 10.0, 10.0, 60.0, 60.0),
+        ],
+        schema=["image", "class_name", "x1", "y1", "x2", "y2"],
+        orient="row",
+    )
+    found = truth[1:].with_columns(score=pl.Series([0.9, 0.8]))
+    pictures = pl.DataFrame({"image": ["b", "a", "c"], "width": [100, 100, 100], "height": [100, 100, 100],
+                             "brightness": [0.2, 0.5, 0.9]})  # fmt: skip
+    facts = evaluate_detection(truth, found, ["cat", "dog"], images=["a", "b", "c"], image_properties=pictures)
+    assert facts.objects["border"].to_list() == [True, False, False]
+    assert facts.objects["cause"].to_list() == ["missed", "found", "found"]
+    assert facts.predictions["object"].to_list() == [2, 1]
+    assert facts.predictions["hits"].to_list() == [1023, 1023]
+    costs = {(p, b): (n, c) for _, p, b, n, c in facts.costs.filter(kind="missed").rows()}
+    half = facts.error_costs["missed"]
+    assert costs["class", "cat"] == (1, half)
+    assert costs["size", "below 32 px"] == costs["border", "at the border"] == (1, half)
+    assert costs["crowding", "alone"] == (1, half)
+    brightness = facts.slices.filter(property="brightness")
+    assert brightness.select("objects", "found").rows() == [(1, 1), (2, 1), (0, 0)]
+    assert facts.evaluated.rows() == [("a", 2, 1, 0, 1), ("b", 1, 1, 0, 0), ("c", 0, 0, 0, 0)]

@@ -10,6 +10,7 @@ from snellen.boxes import CORNERS
 from snellen.evaluation.bootstrap import interval, replicate_detection
 from snellen.evaluation.coco_core import (
     AREA_RANGES,
+    IGNORED,
     RECALL_THRESHOLDS,
     TRUE,
     Matching,
@@ -20,9 +21,20 @@ from snellen.evaluation.coco_core import (
 )
 from snellen.evaluation.error_costs import COST_KINDS, SPECIAL, kind_costs, remedies
 from snellen.evaluation.errors import OUTCOMES, Analysis, analyse
-from snellen.evaluation.facts import ALL_CLASSES, BACKGROUND_CLASS, CONFUSION, CURVES, PER_CLASS, SCORES, ScoreFacts
+from snellen.evaluation.facts import (
+    ALL_CLASSES,
+    BACKGROUND_CLASS,
+    CONFUSION,
+    CURVES,
+    OBJECTS,
+    PER_CLASS,
+    SCORES,
+    ScoreFacts,
+)
+from snellen.evaluation.lost_points import breakdown, causes, evaluated_images, threshold_bits
 from snellen.evaluation.operating_point import OperatingPoint, best_f1
 from snellen.evaluation.pairs import BoxOverlap, Floats
+from snellen.evaluation.properties import aligned, detection_properties, sizes_of, with_properties
 from snellen.evaluation.records import sift_boxes
 from snellen.facts import table
 
@@ -41,7 +53,8 @@ def evaluate_detection(
     split: str = "val",
     input_size: int | None = None,
     train_scores: Mapping[str, float] | None = None,
-    bootstrap: int = 200,
+    image_properties: pl.DataFrame | None = None,
+    bootstrap: int = 1000,
     seed: int = 0,
 ) -> ScoreFacts:
     """Score `predictions` against `objects`.
@@ -50,10 +63,14 @@ def evaluate_detection(
     x2, y2; boxes xyxy in pixels of the decoded image, scores 0..1. `images` names every evaluated image, also those
     without objects: false positives count there. Records that cannot be scored are left out and listed in `problems`
     (see `sift_boxes`); no predictions at all score 0, no objects at all score null. `bootstrap` draws give the 95 %
-    interval of mAP and mAP50; 0 takes none. Raises KeyError for a missing column.
+    intervals; 0 takes none. `image_properties` has `image` and numeric columns, by which lost points are told apart;
+    `width` and `height` (pixels) also say which objects reach the border. Raises KeyError for a missing column.
     """
     images, class_names = list(dict.fromkeys(images)), list(dict.fromkeys(class_names))
     truth, truth_problems = sift_boxes(objects, images, class_names, scored=False)
+    pictures = aligned(image_properties, images)
+    sizes = sizes_of(pictures)
+    truth = with_properties(truth, len(images), sizes)
     sifted, guess_problems = sift_boxes(predictions, images, class_names, scored=True)
     matching = _match(truth, sifted, len(class_names), len(images))
     guesses = sifted[matching.rows]
@@ -65,12 +82,17 @@ def evaluate_detection(
     )
     order, starts = matching.staircase_order()
     mending = remedies(matching, analysis, object_classes, crowd, order, starts)
-    costs = {kind: max(0.0, float(won.sum())) for kind, won in kind_costs(mending, len(order), crowd).items()}
+    by_class = kind_costs(mending, len(order), crowd)
+    totals = {kind: max(0.0, float(won.sum())) for kind, won in by_class.items()}
     positives = matching.positives[0].astype(np.float64)
     precision = interpolated_precision(matching.status[0], order, starts, np.ones(len(order)), positives)
     correct = matching.status[0, 0] == TRUE
     counted = OUTCOMES[analysis.outcomes] != "ignored"
     overall = best_f1(matching.scores[counted], correct[counted], int(positives.sum()))
+    properties = detection_properties(
+        truth, guesses.select(CORNERS).to_numpy(), matching.images, analysis.target, analysis.best_iou, sizes, pictures
+    )
+    costs, slices = breakdown(mending, by_class, analysis, matching, properties, crowd, class_names, overall.threshold)
     intervals = _intervals(matching, truth, order, starts, len(images), bootstrap, seed)
     scores: list[dict[str, Any]] = [
         {"metric": metric, "value": value, "low": low, "high": high}
@@ -83,18 +105,23 @@ def evaluate_detection(
     return ScoreFacts(
         task="detection",
         split=split,
-        predictions=_prediction_table(guesses, truth, analysis),
+        predictions=_prediction_table(guesses, truth, matching, analysis),
         objects=_object_table(truth, matching, analysis),
         per_class=table(PER_CLASS, per_class),
         curves=table(CURVES, curves),
         confusion=table(CONFUSION, _confusion(matching, analysis, overall, object_classes, crowd, class_names)),
         scores=table(SCORES, scores),
         problems=pl.concat([guess_problems, truth_problems]),
+        evaluated=evaluated_images(
+            images, truth["image_index"].to_numpy(), matching, analysis, crowd, overall.threshold
+        ),
+        costs=costs,
+        slices=slices,
         convention=CONVENTION,
         images=len(images),
         input_size=input_size,
-        error_costs={kind: costs[kind] for kind in COST_KINDS} if positives.any() else {},
-        special_costs={kind: costs[kind] for kind in SPECIAL} if positives.any() else {},
+        error_costs={kind: totals[kind] for kind in COST_KINDS} if positives.any() else {},
+        special_costs={kind: totals[kind] for kind in SPECIAL} if positives.any() else {},
         train_scores=dict(train_scores or {}),
     )
 
@@ -210,14 +237,19 @@ def _curve(name: str, scores: Floats, correct: Any, objects: int) -> list[dict[s
     ]
 
 
-def _prediction_table(guesses: pl.DataFrame, truth: pl.DataFrame, analysis: Analysis) -> pl.DataFrame:
-    target = pl.Series(np.where(analysis.target >= 0, analysis.target, -1))
+def _prediction_table(
+    guesses: pl.DataFrame, truth: pl.DataFrame, matching: Matching, analysis: Analysis
+) -> pl.DataFrame:
+    target = pl.Series(analysis.target)
     names = truth["class_name"].to_list()
     return guesses.select("image", "class_name", "score", *CORNERS).with_columns(
         pl.Series("true_class", [names[t] if t >= 0 else None for t in target], dtype=pl.String),
         pl.Series("iou", analysis.best_iou, dtype=pl.Float64),
         pl.Series("outcome", OUTCOMES[analysis.outcomes].tolist(), dtype=pl.String),
         pl.lit(None, dtype=pl.Float64).alias("loss"),
+        target.replace(-1, None).alias("object"),
+        threshold_bits(matching, TRUE).alias("hits"),
+        threshold_bits(matching, IGNORED).alias("excused"),
     )
 
 
@@ -229,6 +261,8 @@ def _object_table(truth: pl.DataFrame, matching: Matching, analysis: Analysis) -
         pl.Series("best_iou", analysis.object_best_iou, dtype=pl.Float64),
         pl.Series("score", score, dtype=pl.Float64),
         truth["crowd"],
+        causes(analysis, truth["crowd"].to_numpy()),
+        *(truth[name] for name in list(OBJECTS)[list(OBJECTS).index("area") :]),
     )
 
 

@@ -10,11 +10,13 @@ from tidecv's i / 100 in the last bit (on small sets up to 0.2 points, where a r
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from snellen.evaluation.coco_core import FALSE, RECALL_THRESHOLDS, TRUE, Matching
+from snellen.evaluation.coco_core import RECALL_THRESHOLDS, TRUE, Matching
 from snellen.evaluation.errors import CLASSIFICATION, KINDS, LOCALISATION, Analysis
 from snellen.evaluation.pairs import Bools, Floats, Ints
 
@@ -56,16 +58,23 @@ class Remedies:
     ap: Floats
     """(K,) AP at IoU 0.5; 0 without objects."""
 
-    def costs(self, kind: str, detection_group: Ints, object_group: Ints, groups: int) -> Floats:
+    def count(self, kind: str, detection_group: NDArray[Any], object_group: NDArray[Any], groups: int) -> Ints:
+        """(groups,) errors of the kind; groups as in `costs`."""
+        errors, lost = detection_group[self.kinds[kind].errors], object_group[self.kinds[kind].objects]
+        return (np.bincount(errors + 1, minlength=groups + 1) + np.bincount(lost + 1, minlength=groups + 1))[1:]
+
+    def costs(self, kind: str, detection_group: NDArray[Any], object_group: NDArray[Any], groups: int) -> Floats:
         """(groups, K) mAP50 points (0..1) that each class gains when the errors of one group are mended.
 
-        Summed over the classes it is the cost of the group. `detection_group` (N,) and `object_group` (G,) say which
-        group an error is in, -1: in none.
+        Summed over the classes it is the cost of the group. `detection_group` (N,) and `object_group` (G,), any
+        integers, say which group an error is in, -1: in none.
         """
         remedy, num_classes = self.kinds[kind], len(self.positives)
-        group = np.where(remedy.steps >= 0, np.append(detection_group, -1)[remedy.steps], _ALWAYS)
+        mended = np.flatnonzero(remedy.steps >= 0)
+        group = np.full(len(remedy.steps), _ALWAYS, dtype=np.int64)
+        group[mended] = detection_group[remedy.steps[mended]]
         lost = remedy.objects[object_group[remedy.objects] >= 0]
-        cell = object_group[lost] * num_classes + self.object_classes[lost]
+        cell = object_group[lost].astype(np.int64) * num_classes + self.object_classes[lost]
         fewer = np.bincount(cell, minlength=groups * num_classes).reshape(groups, num_classes)
         out = np.zeros((groups, num_classes))
         if (self.positives > 0).any():
@@ -122,7 +131,6 @@ def remedies(
             mended = own[analysis.claimant[analysis.target[own]] == own]
         kinds[kind] = remedy(errors, mended=mended, into=object_classes[analysis.target[mended]])
     kinds[MISSED] = remedy(_NONE, not_found[analysis.claimant[not_found] < 0])
-    kinds[FALSE_POSITIVE] = remedy(np.flatnonzero(status == FALSE))
     kinds[FALSE_NEGATIVE] = remedy(_NONE, not_found)
     positives = matching.positives[0].astype(np.float64)
     ap = np.zeros(len(positives))
@@ -132,8 +140,15 @@ def remedies(
 
 def kind_costs(remedies: Remedies, detections: int, crowd: Bools) -> dict[str, Floats]:
     """For each kind, `missed` and both special ones, (K,) the mAP50 points (0..1) each class would gain."""
-    everything = np.zeros(detections, dtype=np.int64), np.zeros(len(crowd), dtype=np.int64)
-    return {kind: remedies.costs(kind, *everything, 1)[0] for kind in (*COST_KINDS, *SPECIAL)}
+    everything = np.zeros(detections, dtype=np.int8), np.zeros(len(crowd), dtype=np.int8)
+    costs = {kind: remedies.costs(kind, *everything, 1)[0] for kind in (*COST_KINDS, FALSE_NEGATIVE)}
+    held = remedies.positives > 0
+    # Without false positives precision is 1 up to the recall reached.
+    hits = np.diff(remedies.kinds[MISSED].starts)
+    reached = np.divide(hits, remedies.positives, out=np.full(len(held), -1.0), where=held)
+    ap = np.searchsorted(RECALL_THRESHOLDS, reached, side="right") / len(RECALL_THRESHOLDS)
+    costs[FALSE_POSITIVE] = np.where(held, ap - remedies.ap, 0.0) / max(1, np.count_nonzero(held))
+    return costs
 
 
 @njit(cache=True)
@@ -174,7 +189,7 @@ def _mend(  # type: ignore[no-untyped-def]
     precision, recall = np.empty(steps), np.empty(steps)
     for g in range(groups):
         for k in range(len(positives)):
-            if positives[k] <= 0:
+            if positives[k] <= 0 or (starts[k] == starts[k + 1] and fewer[g, k] == 0):
                 continue
             left = positives[k] - fewer[g, k]
             if left <= 0:

@@ -20,6 +20,9 @@ PREDICTIONS: Schema = {
     "iou": (pl.Float64(), "largest overlap with any object; null in classification"),
     "outcome": (pl.String(), "correct, classification, localisation, both, duplicate, background or ignored"),
     "loss": (pl.Float64(), "classification: cross-entropy of this image; null in detection"),
+    "object": (pl.Int64(), "detection: row of `objects` that it matches, or that its error claims; null when none"),
+    "hits": (pl.UInt16(), "detection: bit t is set where it is right at the t-th IoU threshold (0.50, 0.55 ...)"),
+    "excused": (pl.UInt16(), "detection: bit t is set where it counts as nothing (crowd, not judged)"),
 }
 
 OBJECTS: Schema = {
@@ -33,6 +36,13 @@ OBJECTS: Schema = {
     "best_iou": (pl.Float64(), "largest overlap with any prediction of its class"),
     "score": (pl.Float64(), "score of the match; null when missed"),
     "crowd": (pl.Boolean(), "ignored in scoring"),
+    "cause": (pl.String(), "found; localisation or classification: the error that claims it; missed; null: ignored"),
+    "area": (pl.Float64(), "px^2, of the box"),
+    "aspect": (pl.Float64(), "width / height of the box"),
+    "border": (pl.Boolean(), "reaches the edge of the image; null when its size is not known"),
+    "neighbours": (pl.Int64(), "other objects of the image whose box touches this one; crowd regions are none"),
+    "crowding": (pl.Float64(), "largest IoU with another object's box; 0 when none touches"),
+    "same_class_iou": (pl.Float64(), "largest IoU with another object of its class"),
 }
 
 PER_CLASS: Schema = {
@@ -93,6 +103,64 @@ RELIABILITY: Schema = {
     "accuracy": (pl.Float64(), "the share of them that is right; null in an empty bin"),
 }
 
+EVALUATED: Schema = {
+    "image": (pl.String(), "every evaluated image, also those without objects or predictions"),
+    "objects": (pl.Int64(), "to be found"),
+    "correct": (pl.Int64(), "predictions at or above the threshold of the best F1 that are right"),
+    "wrong": (pl.Int64(), "those that are wrong"),
+    "missed": (pl.Int64(), "objects without a right one"),
+}
+
+COSTS: Schema = {
+    "kind": (pl.String(), "localisation, classification, both, duplicate, background or missed"),
+    "property": (pl.String(), "class, size, aspect, border, crowding, or a property of the image"),
+    "bin": (pl.String(), "in words; for `class` its name"),
+    "errors": (pl.Int64(), "errors of the kind in the bin; a missed object is one"),
+    "cost": (pl.Float64(), "mAP50 points (0..1) won by mending only these; by class they add up to the kind's cost"),
+}
+
+SLICES: Schema = {
+    "property": (pl.String(), "as in `costs`"),
+    "bin": (pl.String(), "in words, in order of the rows"),
+    "low": (pl.Float64(), "lower bound, included; null where it is a category"),
+    "high": (pl.Float64(), "upper bound, not included; null where it is a category"),
+    "objects": (pl.Int64(), "to be found"),
+    "found": (pl.Int64(), "found at IoU 0.5 by any prediction, whatever its score"),
+    "found_at_threshold": (pl.Int64(), "found by a prediction at or above the threshold of the best F1"),
+}
+
+SEGMENTS: Schema = {
+    "segment": (pl.String(), "conditions in words: `size below 24 px and brightness below 0.3`"),
+    "count": (pl.Int64(), "objects (detection) or images (classification) in it, of the half that validates"),
+    "failed": (pl.Int64(), "of these: not found at the threshold of the best F1, or wrongly classified"),
+    "others": (pl.Int64(), "outside it, of the same half"),
+    "others_failed": (pl.Int64(), "of these"),
+    "p": (pl.Float64(), "chance of such a difference if the segment were like the rest, adjusted by Holm"),
+    "excess": (pl.Float64(), "share of all failures that would go if the segment failed as the rest does"),
+    "images": (pl.List(pl.String()), "up to 10 images with failures in it"),
+}
+
+SUPPRESSION: Schema = {
+    "iou_threshold": (pl.Float64(), "suppression anew within each class at this IoU; null: the predictions as given"),
+    "kept": (pl.Int64(), "predictions left"),
+    "map50": (pl.Float64(), "0..1"),
+    "duplicates": (pl.Int64(), "second boxes on a found object"),
+    "found": (pl.Int64(), "objects found"),
+}
+
+SUSPECTS: Schema = {
+    "kind": (pl.String(), "unlabelled-object, wrong-class, loose-box or wrong-label"),
+    "image": (pl.String(), ""),
+    "label": (pl.String(), "the class labelled; null for an object without a label"),
+    "suggested": (pl.String(), "the class predicted"),
+    "score": (pl.Float64(), "of the prediction"),
+    "object": (pl.Int64(), "row of `objects`; null in classification and where there is none"),
+    "x1": (pl.Float64(), "the box predicted, xyxy pixels; null in classification"),
+    "y1": (pl.Float64(), ""),
+    "x2": (pl.Float64(), ""),
+    "y2": (pl.Float64(), ""),
+}
+
 PROBLEMS: Schema = {
     "kind": (pl.String(), "kebab-case: nan-box, nan-score, unknown-image, unknown-class, inverted-box, ..."),
     "row": (pl.Int64(), "1-based position among the predictions as given"),
@@ -119,6 +187,12 @@ class ScoreFacts(Facts):
         "scores": SCORES,
         "problems": PROBLEMS,
         "reliability": RELIABILITY,
+        "evaluated": EVALUATED,
+        "costs": COSTS,
+        "slices": SLICES,
+        "segments": SEGMENTS,
+        "suppression": SUPPRESSION,
+        "suspects": SUSPECTS,
     }
 
     task: str
@@ -133,6 +207,17 @@ class ScoreFacts(Facts):
     """Predictions left out, and why."""
     reliability: pl.DataFrame = field(default_factory=lambda: table(RELIABILITY))
     """What a reliability diagram draws."""
+    evaluated: pl.DataFrame = field(default_factory=lambda: table(EVALUATED))
+    costs: pl.DataFrame = field(default_factory=lambda: table(COSTS))
+    """What the errors of each kind cost in each class, size, ... of object."""
+    slices: pl.DataFrame = field(default_factory=lambda: table(SLICES))
+    """Recall in each class, size, ... of object."""
+    segments: pl.DataFrame = field(default_factory=lambda: table(SEGMENTS))
+    """Where the model fails more than elsewhere, found in one half of the images and confirmed in the other."""
+    suppression: pl.DataFrame = field(default_factory=lambda: table(SUPPRESSION))
+    """What another threshold of non-maximum suppression would give."""
+    suspects: pl.DataFrame = field(default_factory=lambda: table(SUSPECTS))
+    """Labels that the predictions speak against, the surest first."""
     convention: str = ""
     """Which definition the headline metric follows, in words."""
     images: int = 0
