@@ -90,7 +90,7 @@ def exam(
     facts = measure_again(facts, {**trained.unreadable, **scored.unreadable})
     clock.lap("evaluate")
 
-    verdict = judge([facts, network_facts, run_facts, scores], settings, rules=rules, data_root=Path(facts.root))
+    verdict = judge([facts, network_facts, run_facts, scores, final], settings, rules=rules, data_root=Path(facts.root))
     clock.lap("judge")
     result = Result(
         subject=str(data), verdict=verdict, data=facts, network=network_facts, run=run_facts, scores=scores,

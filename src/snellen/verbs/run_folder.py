@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snellen.data.facts import DataFacts
 from snellen.errors import Interrupted, UseError
@@ -15,10 +15,8 @@ from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, load_settings
 from snellen.network.facts import NetworkFacts
 from snellen.result import Result
+from snellen.training.recipe import Recipe, default_recipe
 from snellen.watch.facts import RunFacts
-
-if TYPE_CHECKING:
-    from snellen.training.recipe import Recipe
 
 PARTS: dict[str, type[Facts]] = {"data": DataFacts, "network": NetworkFacts, "run": RunFacts, "scores": ScoreFacts}
 
@@ -55,14 +53,12 @@ def _folder(out: str | Path | None, subject: Path, resume: bool) -> Path:
 
 
 def chosen_recipe(
-    data: DataFacts, folder: Path, recipe: "Recipe | None", resume: bool, overrides: dict[str, Any]
-) -> "Recipe":
+    data: DataFacts, folder: Path, recipe: Recipe | None, resume: bool, overrides: dict[str, Any]
+) -> Recipe:
     """`recipe`, else that of the run being resumed, else the one found by looking; with `overrides` on top.
 
     Raises UseError when it is for another task than `data`, or when the run would be taken for a part of the dataset.
     """
-    from snellen.training.recipe import Recipe, default_recipe
-
     if data.format == "class-folders" and folder.absolute().is_relative_to(Path(data.root)):
         raise UseError(f"{folder}: lies among the class folders of {data.root}, as one of them; name another --out")
     if recipe is None and resume:
@@ -123,5 +119,6 @@ def read_run(folder: str | Path, settings: LoadedSettings | None = None) -> Resu
         ) from error
     data = parts.get("data")
     root = Path(data.root) if isinstance(data, DataFacts) else None
-    verdict = judge(list(parts.values()), settings, data_root=root)
+    recipe = [Recipe.build(about["recipe"])] if about["recipe"] else []
+    verdict = judge([*parts.values(), *recipe], settings, data_root=root)
     return Result(verdict=verdict, folder=folder, **about, **parts)

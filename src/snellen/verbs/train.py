@@ -39,7 +39,7 @@ def train(
     from snellen.data.examine import examine
     from snellen.data.measuring import measure_again
     from snellen.models.registry import check_name
-    from snellen.training.recipe import check_overrides
+    from snellen.training.recipe import Recipe, check_overrides
 
     if isinstance(model, str):
         overrides["model"] = model
@@ -55,8 +55,8 @@ def train(
         "train", data, facts, final, folder, model=ready, loss=loss, resume=resume, progress=progress
     )
     facts = measure_again(facts, trained.unreadable)
-    rules = [rule for rule in chosen_rules(settings.values) if RunFacts in rule.needs().values()]
-    verdict = judge([facts, found], settings, rules=rules, data_root=Path(facts.root))
+    rules = [rule for rule in chosen_rules(settings.values) if {RunFacts, Recipe} & {*rule.needs().values()}]
+    verdict = judge([facts, found, final], settings, rules=rules, data_root=Path(facts.root))
     return Result(
         subject=str(data), verdict=verdict, data=facts, run=found, recipe=final.model_dump(mode="json"),
         environment=environment(), folder=trained.run_folder,

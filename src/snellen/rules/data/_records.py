@@ -21,6 +21,11 @@ def box_place(box: Mapping[str, Any]) -> Place:
     return Place(file=box["file"], row=box["row"], image=box["image"], box=known, class_name=box["class_name"])
 
 
+def outline_place(row: Mapping[str, Any]) -> Place:
+    """Where an outline or a set of keypoints stands."""
+    return Place(file=row["file"], row=row["row"], image=row["image"], class_name=row["class_name"])
+
+
 def finite_boxes(data: DataFacts) -> pl.DataFrame:
     """Boxes with four finite corners."""
     return data.boxes.filter(pl.all_horizontal(pl.col(c).is_finite().fill_null(False) for c in CORNERS))

@@ -44,6 +44,7 @@ class BoxOutOfBounds(Rule):
     tier = Tier.HEADERS
     causes = (
         "image-size-mismatch",
+        "swapped-box-layout",
         "unnormalized-coordinates",
         "exif-rotated-image",
     )

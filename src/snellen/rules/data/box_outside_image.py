@@ -42,6 +42,7 @@ class BoxOutsideImage(Rule):
     tier = Tier.HEADERS
     causes = (
         "image-size-mismatch",
+        "swapped-box-layout",
         "unnormalized-coordinates",
         "exif-rotated-image",
     )

@@ -1,0 +1,73 @@
+"""See ClassToldByFile."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from snellen.data.facts import DataFacts
+from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.rules.data._shortcut import PROPERTIES, told_by
+
+
+class ClassToldByFile(Rule):
+    """Classes that the file gives away without a look at the picture.
+
+    ## What it does
+    Reports classification datasets whose labels can be guessed from size, shape, format, compression or camera of the
+    files.
+
+    ## Why is this bad?
+    The network may learn the camera or the compression of a source instead of the class, score high in validation, and
+    fail on the first picture from elsewhere.
+
+    ## How it is computed
+    A decision tree of depth three guesses the class from one property of the file on half of the images and is scored
+    on the other half, both ways: balanced accuracy, rescaled so that chance is 0 and perfect is 1, above `max_score`.
+    Properties that the object itself may cause, such as colour, are left out.
+
+    ## Example
+        class-told-by-file  the width alone tells the class with a score of 0.92 ...
+
+    ## Fix
+    Get pictures of all classes from all sources; re-encode them alike, and compare.
+
+    ## Known false positives
+    Scanned collections in which size does belong to the class.
+
+    ## References
+    Geirhos et al. 2020, Shortcut Learning in Deep Neural Networks; deepchecks' property-label correlation (limit 0.3).
+    """
+
+    name = "class-told-by-file"
+    code = "DST016"
+    category = Category.SUSPICIOUS
+    tier = Tier.HEADERS
+
+    class Options(RuleOptions):
+        """Thresholds."""
+
+        max_score: float = 0.5
+        """Rescaled balanced accuracy, 0 chance to 1 perfect."""
+        min_images: int = 10
+        """Images of the smallest class below which nothing is inferred."""
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        if data.task != "classification":
+            return
+        images = data.images.filter(pl.col("class_name").is_not_null() & pl.col("width").is_not_null())
+        counts = images["class_name"].value_counts()
+        if counts.height < 2 or counts["count"].min() < self.options.min_images:
+            return
+        for name, expression in PROPERTIES.items():
+            values = images.select(expression.alias("value"))["value"].fill_null(-1).to_numpy()
+            score = told_by(values.astype(np.float64), images["class_name"].rank("dense").to_numpy().astype(np.int64))
+            if score > self.options.max_score:
+                yield Finding(
+                    message=f"{name} alone tells the class with a score of {score:.2f} (limit "
+                    f"{self.options.max_score:g}, chance "
+                    "0): a network may learn the source of the files instead",
+                    evidence={"property": name, "score": score},
+                    rank=score,
+                )
