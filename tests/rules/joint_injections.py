@@ -20,14 +20,14 @@ from tests.network.models import SmallDetector, SmallNet
 Subject = Callable[[Path], list[Facts]]
 
 
-def detection_data(folder: Path, low: float, high: float, side: int = 256, count: int = 40) -> DataFacts:
-    """A COCO set of `count` images of `side` px, five near-square objects each, sides uniform in `low..high` px."""
+def detection_data(folder: Path, low: float, high: float, side: int = 256, count: int = 40, wide: int = 1) -> DataFacts:
+    """A COCO set of `count` images of `side` px, `wide` times as wide as high, five near-square objects each, sides uniform in `low..high` px."""
     rng = np.random.default_rng(0)
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
     for n in range(count):
-        _noise(folder / "data" / "images" / f"{n:03}.png", side, rng)
-        images.append({"id": n, "file_name": f"images/{n:03}.png", "width": side, "height": side})
+        _noise(folder / "data" / "images" / f"{n:03}.png", side, rng, wide)
+        images.append({"id": n, "file_name": f"images/{n:03}.png", "width": side * wide, "height": side})
         for _ in range(5):
             w, h = (float(v) for v in rng.uniform(low, high, 2).round(2))
             x, y = (round(float(rng.uniform(1, side - v - 1)), 2) for v in (w, h))
@@ -50,10 +50,10 @@ def classification_data(folder: Path, classes: int, side: int) -> DataFacts:
     return examine_data(folder / "data", tier=Tier.HEADERS)
 
 
-def _noise(path: Path, side: int, rng: np.random.Generator) -> None:
+def _noise(path: Path, side: int, rng: np.random.Generator, wide: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    cv2.imwrite(str(path), cv2.resize(coarse, (side, side)))
+    cv2.imwrite(str(path), cv2.resize(coarse, (side * wide, side)))
 
 
 def _detector(low: float, high: float, **changes: Any) -> Subject:
@@ -62,6 +62,11 @@ def _detector(low: float, high: float, **changes: Any) -> Subject:
         return [detection_data(folder, low, high), examine(SmallDetector(**changes), (1, 3, 256, 256))]
 
     return make
+
+
+def _wide(folder: Path) -> list[Facts]:
+    torch.manual_seed(0)
+    return [detection_data(folder, 30, 120, wide=2), examine(SmallDetector(), (1, 3, 256, 256))]
 
 
 def _classifier(classes: int, outputs: int, image: int, side: int) -> Subject:
@@ -113,6 +118,7 @@ SICK: Mapping[str, Subject] = {
     "head-class-count-mismatch": _classifier(10, 7, 32, 32),
     "anchors-miss-objects": _detector(14, 70, sides=(250.0, 300.0)),
     "input-upscaled": _classifier(10, 10, 16, 224),
+    "letterbox-waste": _wide,
     "batchnorm-tiny-batch": _run(2),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings import Category, Finding, Place, Rule, RuleOptions, Tier
 from snellen.rules.data._shortcut import PROPERTIES, told_by
 
 
@@ -23,11 +23,12 @@ class ClassToldByFile(Rule):
 
     ## How it is computed
     A decision tree of depth three guesses the class from one property of the file on half of the images and is scored
-    on the other half, both ways: balanced accuracy, rescaled so that chance is 0 and perfect is 1, above `max_score`.
-    Properties that the object itself may cause, such as colour, are left out.
+    on the other half, both ways. The score of a class is the share of its images that are named right less the share
+    of the others' that are given its name; reported where the best is above `min_score`. Properties that the object
+    itself may cause, such as colour, are left out.
 
     ## Example
-        class-told-by-file  the width alone tells the class with a score of 0.92 ...
+        class-told-by-file  the width alone tells 'eel' from the other classes with a score of 0.92 ...
 
     ## Fix
     Get pictures of all classes from all sources; re-encode them alike, and compare.
@@ -47,8 +48,8 @@ class ClassToldByFile(Rule):
     class Options(RuleOptions):
         """Thresholds."""
 
-        max_score: float = 0.5
-        """Rescaled balanced accuracy, 0 chance to 1 perfect."""
+        min_score: float = 0.7
+        """Youden's J of one class against the others, 0 chance to 1 perfect."""
         min_images: int = 10
         """Images of the smallest class below which nothing is inferred."""
 
@@ -60,14 +61,16 @@ class ClassToldByFile(Rule):
         counts = images["class_name"].value_counts()
         if counts.height < 2 or counts["count"].min() < self.options.min_images:
             return
+        names = images["class_name"].unique().sort()
+        codes = images["class_name"].rank("dense").to_numpy().astype(np.int64) - 1
         for name, expression in PROPERTIES.items():
             values = images.select(expression.alias("value"))["value"].fill_null(-1).to_numpy()
-            score = told_by(values.astype(np.float64), images["class_name"].rank("dense").to_numpy().astype(np.int64))
-            if score > self.options.max_score:
+            score, code = told_by(values.astype(np.float64), codes)
+            if score > self.options.min_score:
                 yield Finding(
-                    message=f"{name} alone tells the class with a score of {score:.2f} (limit "
-                    f"{self.options.max_score:g}, chance "
-                    "0): a network may learn the source of the files instead",
+                    message=f"{name} alone tells {names[code]!r} from the other classes with a score of {score:.2f} "
+                    f"(limit {self.options.min_score:g}, chance 0): a network may learn the files' source instead",
+                    place=Place(class_name=names[code]),
                     evidence={"property": name, "score": score},
                     rank=score,
                 )
