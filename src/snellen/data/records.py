@@ -15,6 +15,8 @@ Problem kinds that every reader may record:
 
 import math
 import os
+import re
+import reprlib
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +33,12 @@ SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
     "testing": "test",
 }  # fmt: skip
+
+
+_PLAIN = re.compile(r"[^/\\\0.\s\ud800-\udfff][^/\\\0\ud800-\udfff]*(/[^/\\\0.\ud800-\udfff][^/\\\0\ud800-\udfff]*)*")
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxstring = _BRIEF.maxother = 100
+_BRIEF.maxlevel = 3
 
 
 class RecordError(ValueError):
@@ -58,6 +66,8 @@ class Records:
     """Class id -> name, declared."""
     class_details: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Class id -> supercategory, colour, thing, where the format says them."""
+    splits: list[str] = field(default_factory=list)
+    """Declared, whether images belong to them or not."""
     keypoint_names: list[str] = field(default_factory=list)
     keypoint_flip: list[int] = field(default_factory=list)
     skeleton: list[list[int]] = field(default_factory=list)
@@ -70,8 +80,8 @@ class Records:
         value: object = None,
     ) -> None:  # fmt: skip
         """Record a bad record; `value` is shortened to 200 characters."""
-        shown = None if value is None else clean(value if isinstance(value, str) else repr(value))[:200]
-        message = one_line(message)
+        shown = None if value is None else brief(value)
+        message = one_line(message[:1000])
         self.problems.append(
             {"kind": kind, "file": file, "row": row, "image": image, "value": shown, "message": message}
         )
@@ -100,6 +110,16 @@ class Records:
         return key
 
 
+def brief(value: object) -> str:
+    """At most 200 characters of any value that a parser made: large, deep and shared ones cost no more than small."""
+    if isinstance(value, str):
+        return clean(value[:200])
+    try:
+        return clean(_BRIEF.repr(value))[:200]
+    except ValueError:  # an integer of thousands of digits
+        return type(value).__name__
+
+
 def clean(text: str) -> str:
     """Text that UTF-8 can hold: lone surrogates are written as escapes, so that two names stay two."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -108,6 +128,11 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Text without line breaks or other control characters."""
     return "".join(c if c.isprintable() else "?" for c in clean(text))
+
+
+def plain_path(text: str) -> bool:
+    """Whether a path needs no normalising: it names a file below where it starts, by visible names."""
+    return len(text) <= 1024 and _PLAIN.fullmatch(text) is not None
 
 
 def inside(root: Path, base: Path, text: str) -> Path:
