@@ -5,7 +5,9 @@ from importlib import import_module
 
 import typer
 
-VERBS = ("exam", "check", "inspect", "train", "evaluate", "predict", "demo", "report", "explain", "rules")
+VERBS = (
+    "exam", "check", "convert", "inspect", "train", "evaluate", "predict", "demo", "report", "explain", "rules",
+)  # fmt: skip
 
 app = typer.Typer(
     name="snellen",
