@@ -21,7 +21,10 @@ Subject = Callable[[Path], list[Facts]]
 
 
 def detection_data(folder: Path, low: float, high: float, side: int = 256, count: int = 40, wide: int = 1) -> DataFacts:
-    """A COCO set of `count` images of `side` px, `wide` times as wide as high, five near-square objects each, sides uniform in `low..high` px."""
+    """A COCO set of `count` images of `side` px, `wide` times as wide as high.
+
+    Five near-square objects each, sides uniform in `low..high` px.
+    """
     rng = np.random.default_rng(0)
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []

@@ -142,6 +142,16 @@ def _rle(height: int, width: int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def _some_run_lengths(d: dict[str, Any]) -> None:
+    for a in d["annotations"][::6]:
+        _rle(SIDE, SIDE)(a)
+
+
+def _hidden(a: dict[str, Any]) -> None:
+    a["keypoints"][2] = 0
+    a["num_keypoints"] = 2
+
+
 def _unreadable(a: dict[str, Any]) -> None:
     _rle(SIDE, SIDE)(a)
     a["segmentation"]["counts"][-1] += 77
@@ -194,7 +204,7 @@ def _pose(rng: np.random.Generator) -> str:
 
 CLEAN: dict[str, Subject] = {
     "octagons with points, COCO": lambda folder: facts(outlined(folder)),
-    "run lengths, COCO": spoilt(lambda d: [_rle(SIDE, SIDE)(a) for a in d["annotations"][::6]] and None),
+    "run lengths, COCO": spoilt(_some_run_lengths),
     "oriented boxes, YOLO": _yolo(_turned(None), "task: obb\n"),
     "poses, YOLO": _yolo(_pose, "kpt_shape: [3, 3]\nflip_idx: [0, 2, 1]\n"),
 }
@@ -220,7 +230,7 @@ SICK: dict[str, Subject] = {
     "skewed-oriented-box": _yolo(_turned(None, 0.4), "task: obb\n"),
     "unrotated-oriented-boxes": _yolo(_turned(0), "task: obb\n"),
     "keypoint-outside-box": one(lambda a: a["keypoints"].__setitem__(0, a["bbox"][0] + a["bbox"][2] + 30)),
-    "keypoint-hidden-but-placed": one(lambda a: (a["keypoints"].__setitem__(2, 0), a.update(num_keypoints=2)) and None),
+    "keypoint-hidden-but-placed": one(_hidden),
     "keypoint-count-mismatch": one(lambda a: a.__setitem__("num_keypoints", 1)),
     "coinciding-keypoints": one(lambda a: a["keypoints"].__setitem__(slice(3, 5), a["keypoints"][6:8])),
     "keypoint-flip-not-involution": _yolo(_pose, "kpt_shape: [3, 3]\nflip_idx: [0, 2, 2]\n"),

@@ -11,14 +11,20 @@ from snellen.findings.registry import all_rules
 from snellen.findings.settings import LoadedSettings, Settings, chosen_rules
 from tests.rules import (
     data_injections,
+    dataset_injections,
     evaluation_injections,
+    image_injections,
     joint_injections,
     network_injections,
+    outline_injections,
     run_injections,
 )
 
 WINGS = {
     "data": data_injections,
+    "images": image_injections,
+    "outlines": outline_injections,
+    "datasets": dataset_injections,
     "network": network_injections,
     "run": run_injections,
     "evaluation": evaluation_injections,
