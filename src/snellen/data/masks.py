@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from snellen.data.images import MAX_BYTES, MAX_PIXELS, UNREADABLE
+from snellen.data.decoding import UNREADABLE, open_image, too_large
+from snellen.data.images import MAX_BYTES
 from snellen.findings.severity import Tier
 
 MAX_VALUES = 4096
@@ -50,11 +51,10 @@ def measure_mask(path: Path, kind: str, tier: Tier) -> dict[str, Any]:
         return {"error": "the file is empty"}
     row: dict[str, Any] = {}
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             row = {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} x {image.height} pixels"
-                return row | {"error": f"too large: {size}, the limit is {MAX_PIXELS:,}"}
+            if why := too_large(image.width, image.height):
+                return row | {"error": why}
             if tier >= Tier.PIXELS:
                 row |= _contents(drawn_values(image, kind), kind)
     except UNREADABLE as error:
