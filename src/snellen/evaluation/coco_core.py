@@ -60,6 +60,8 @@ class Detections:
     """(N,) px^2, as the size classes take it."""
     unjudged: Bools | None = None
     """(N,) counts as nothing unless it matches (LVIS: its class is not annotated exhaustively in this image)."""
+    considered: Bools | None = None
+    """(N,) takes part at all (LVIS: among the best of its image, and of a class that was looked for there)."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ def coco_summary(matching: Matching, area_names: Sequence[str] = AREA_NAMES) -> 
 def _ranked(detections: Detections, num_classes: int, num_images: int, limit: int) -> tuple[Ints, Ints]:
     """Rows by class, image and falling score, at most `limit` of each class and image, and their sorted keys."""
     rows, _ = grouped(detections.classes, num_classes, grouped(detections.images, num_images)[0])
+    if detections.considered is not None:
+        rows = rows[detections.considered[rows]]
     keys = detections.classes[rows] * num_images + detections.images[rows]
     starts = np.append(run_starts(keys), len(keys))
     fall_within(rows, starts, detections.scores)
