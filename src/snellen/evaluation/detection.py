@@ -7,9 +7,7 @@ import numpy as np
 import polars as pl
 
 from snellen.boxes import CORNERS
-from snellen.evaluation.bootstrap import interval, replicate_detection
 from snellen.evaluation.coco_core import (
-    AREA_RANGES,
     IGNORED,
     RECALL_THRESHOLDS,
     TRUE,
@@ -19,6 +17,8 @@ from snellen.evaluation.coco_core import (
     match_boxes,
     mean_defined,
 )
+from snellen.evaluation.detection_calibration import calibration_metrics, detection_reliability
+from snellen.evaluation.detection_intervals import detection_intervals
 from snellen.evaluation.error_costs import COST_KINDS, SPECIAL, kind_costs, remedies
 from snellen.evaluation.errors import OUTCOMES, Analysis, analyse
 from snellen.evaluation.facts import (
@@ -28,14 +28,18 @@ from snellen.evaluation.facts import (
     CURVES,
     OBJECTS,
     PER_CLASS,
+    RELIABILITY,
     SCORES,
     ScoreFacts,
 )
 from snellen.evaluation.lost_points import breakdown, causes, evaluated_images, threshold_bits
-from snellen.evaluation.operating_point import OperatingPoint, best_f1
-from snellen.evaluation.pairs import BoxOverlap, Floats
+from snellen.evaluation.operating_point import OperatingPoint, best_f1, threshold_gain
+from snellen.evaluation.pairs import BoxOverlap, Floats, Ints
 from snellen.evaluation.properties import aligned, detection_properties, sizes_of, with_properties
 from snellen.evaluation.records import sift_boxes
+from snellen.evaluation.segments import object_segments
+from snellen.evaluation.suppression import lost_to_suppression, sweep_sifted
+from snellen.evaluation.suspects import detection_suspects
 from snellen.facts import table
 
 CONVENTION = (
@@ -93,30 +97,50 @@ def evaluate_detection(
         truth, guesses.select(CORNERS).to_numpy(), matching.images, analysis.target, analysis.best_iou, sizes, pictures
     )
     costs, slices = breakdown(mending, by_class, analysis, matching, properties, crowd, class_names, overall.threshold)
-    intervals = _intervals(matching, truth, order, starts, len(images), bootstrap, seed)
+    classes = matching.classes
+    gain = threshold_gain(
+        matching.scores[counted],
+        correct[counted],
+        classes[counted],
+        matching.images[counted],
+        _per_image(truth, len(class_names), len(images)),
+    )
+    calibration = calibration_metrics(matching.scores[counted], correct[counted], matching.images[counted])
+    evaluated = evaluated_images(images, truth["image_index"].to_numpy(), matching, analysis, crowd, overall.threshold)
+    intervals = detection_intervals(matching, order, starts, truth, evaluated, bootstrap, seed)
+    values = coco_summary(matching) | overall.metrics() | calibration
     scores: list[dict[str, Any]] = [
         {"metric": metric, "value": value, "low": low, "high": high}
-        for metric, value in coco_summary(matching).items()
+        for metric, value in values.items()
         for low, high in [intervals.get(metric, (None, None))]
     ]
-    scores += [{"metric": metric, "value": value} for metric, value in overall.metrics().items()]
+    if gain is not None:
+        scores.append({"metric": "threshold_gain", "value": gain.gain, "low": gain.low, "high": gain.high})
     per_class, curves = _per_class(matching, counted, precision, class_names)
     curves += _curve(ALL_CLASSES, matching.scores[counted], correct[counted], int(positives.sum()))
+    found = _object_table(truth, matching, analysis)
+    said = _prediction_table(guesses, truth, matching, analysis)
     return ScoreFacts(
         task="detection",
         split=split,
-        predictions=_prediction_table(guesses, truth, matching, analysis),
-        objects=_object_table(truth, matching, analysis),
+        predictions=said,
+        objects=found,
         per_class=table(PER_CLASS, per_class),
         curves=table(CURVES, curves),
         confusion=table(CONFUSION, _confusion(matching, analysis, overall, object_classes, crowd, class_names)),
         scores=table(SCORES, scores),
         problems=pl.concat([guess_problems, truth_problems]),
-        evaluated=evaluated_images(
-            images, truth["image_index"].to_numpy(), matching, analysis, crowd, overall.threshold
-        ),
+        evaluated=evaluated,
         costs=costs,
         slices=slices,
+        reliability=table(
+            RELIABILITY,
+            detection_reliability(matching.scores[counted], correct[counted], classes[counted], class_names),
+        ),
+        segments=object_segments(found, overall.threshold, image_properties),
+        suppressed=lost_to_suppression(sifted, found, mending, truth, len(class_names), len(images)),
+        suppression=sweep_sifted(truth, guesses, analysis, len(class_names), len(images)),
+        suspects=detection_suspects(said, found),
         convention=CONVENTION,
         images=len(images),
         input_size=input_size,
@@ -168,29 +192,11 @@ def _xywh(records: pl.DataFrame) -> Floats:
     return np.ascontiguousarray(np.hstack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]]))
 
 
-def _intervals(
-    matching: Matching, truth: pl.DataFrame, order: Any, starts: Any, images: int, replicates: int, seed: int
-) -> dict[str, tuple[float | None, float | None]]:
-    if images < 2 or not len(truth):
-        return {}
-    area, crowd = _areas(truth), truth["crowd"].to_numpy()
-    drawn = replicate_detection(
-        matching,
-        order,
-        starts,
-        truth["class_index"].to_numpy(),
-        truth["image_index"].to_numpy(),
-        crowd | (area < AREA_RANGES[:, :1]) | (area > AREA_RANGES[:, 1:]),
-        num_images=images,
-        replicates=replicates,
-        seed=seed,
-    )
-    return {metric: interval(values, images) for metric, values in drawn.metrics.items()}
-
-
-def _areas(records: pl.DataFrame) -> Floats:
-    boxes = _xywh(records)
-    return boxes[:, 2] * boxes[:, 3]
+def _per_image(truth: pl.DataFrame, classes: int, images: int) -> Ints:
+    """(K, images) objects to be found."""
+    real = truth.filter(~pl.col("crowd"))
+    cell = real["class_index"].to_numpy() * images + real["image_index"].to_numpy()
+    return np.bincount(cell, minlength=classes * images).reshape(classes, images)
 
 
 def _per_class(

@@ -228,6 +228,8 @@ class ScoreFacts(Facts):
     """Error type -> mAP50 points (0..1) that removing only these errors would win."""
     special_costs: dict[str, float] = field(default_factory=dict)
     """`false_positive` and `false_negative` -> mAP50 points won without any false positive, or any object missed."""
+    suppressed: dict[str, float] = field(default_factory=dict)
+    """What suppression removed: limit (IoU), at_risk, lost (objects), cost (mAP50 points); empty where none shows."""
     train_scores: dict[str, float] = field(default_factory=dict)
     """The headline metrics on the training split, where they were taken."""
 
