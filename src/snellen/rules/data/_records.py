@@ -27,8 +27,10 @@ def outline_place(row: Mapping[str, Any]) -> Place:
 
 
 def finite_boxes(data: DataFacts) -> pl.DataFrame:
-    """Boxes with four finite corners."""
-    return data.boxes.filter(pl.all_horizontal(pl.col(c).is_finite().fill_null(False) for c in CORNERS))
+    """Boxes with four finite corners; without those of stuff, which are no objects: sky and road are boxed by form."""
+    stuff = data.classes.filter(~pl.col("thing").fill_null(True))["class_name"].drop_nulls()
+    boxes = data.boxes.filter(pl.all_horizontal(pl.col(c).is_finite().fill_null(False) for c in CORNERS))
+    return boxes.filter(~pl.col("class_name").is_in(stuff.implode()).fill_null(False)) if len(stuff) else boxes
 
 
 def solid_boxes(data: DataFacts) -> pl.DataFrame:
@@ -53,7 +55,10 @@ def overlapping_pairs(data: DataFacts, least: float) -> Iterator[tuple[dict[str,
     """Pairs of solid, non-crowd boxes of one image with IoU of at least `least`, and that IoU.
 
     Boxes that overlap so much start close together, so each is compared only with those whose left edges are near.
+    Segments of a panoptic mask share no pixel, however their boxes lie.
     """
+    if data.format == "panoptic":
+        return
     solid = solid_boxes(data).filter(~pl.col("crowd").fill_null(False) & pl.col("image").is_not_null())
     for _, group in solid.group_by("image", maintain_order=True):
         rows = group.sort("x1", maintain_order=True).to_dicts()
@@ -77,26 +82,42 @@ def problem_findings(data: DataFacts, kind: str, consequence: str) -> Iterator[F
 
 
 def same_bytes(data: DataFacts) -> list[list[dict[str, Any]]]:
-    """Groups of images with identical bytes: `image`, `split`, `class_name`, `boxes` (solid) and `summary`."""
+    """Groups of images with identical bytes: `image`, `split`, `class_name`, `boxes` (solid), `mask` and `summary`."""
     readable = data.images.filter(pl.col("hash").is_not_null() & (pl.col("bytes") > 0))
     copies = readable.filter(pl.col("hash").is_duplicated()).sort("image")
     boxes: dict[str, list[dict[str, Any]]] = {}
     wanted = solid_boxes(data).filter(pl.col("image").is_in(copies["image"].implode()))
     for box in wanted.iter_rows(named=True):
         boxes.setdefault(box["image"], []).append(box)
+    whole = data.masks.filter((pl.col("kind") != "instance") & pl.col("image").is_in(copies["image"].implode()))
+    masks = dict(whole.select("image", "pixel_hash").iter_rows())
+    drawn = _classes_drawn(data, list(masks))
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in copies.iter_rows(named=True):
         mine = boxes.get(row["image"], [])
         kinds = ", ".join(sorted({str(b["class_name"]) for b in mine}))
         shown = row["class_name"] or (f"{plural(len(mine), 'box', 'boxes')} of {kinds}" if mine else "no box")
+        if data.task == "segmentation":
+            mask = f"a mask of {drawn.get(row['image'], 'nothing')}"
+            shown = mask if row["image"] in masks else "no mask"
         entry = {"image": row["image"], "split": row["split"], "class_name": row["class_name"], "boxes": mine}
+        entry["mask"] = masks.get(row["image"])
         groups.setdefault(row["hash"], []).append(entry | {"summary": shown})
     return list(groups.values())
 
 
+def _classes_drawn(data: DataFacts, images: list[str]) -> dict[str, str]:
+    """Image -> the classes in its mask, in one text."""
+    rows = data.mask_values.filter(pl.col("image").is_in(images)).drop_nulls("class_name")
+    names = rows.group_by("image").agg(pl.col("class_name").unique().sort().str.join(", "))
+    return dict(names.select("image", "class_name").iter_rows())
+
+
 def same_labels(one: Mapping[str, Any], other: Mapping[str, Any], least: float) -> bool:
-    """Whether two entries of `same_bytes` agree: class, and boxes that pair off within a class at IoU >= `least`."""
+    """Whether two entries of `same_bytes` agree: class, mask, and boxes that pair off in a class at IoU >= `least`."""
     if one["class_name"] != other["class_name"] or len(one["boxes"]) != len(other["boxes"]):
+        return False
+    if one["mask"] != other["mask"]:
         return False
     left = list(other["boxes"])
     for box in one["boxes"]:
@@ -109,12 +130,22 @@ def same_labels(one: Mapping[str, Any], other: Mapping[str, Any], least: float) 
 
 
 def class_usage(data: DataFacts) -> dict[tuple[str | None, str], int]:
-    """(split, class) -> number of images that hold a usable example of it."""
-    if data.task == "detection":
-        splits = data.images.select("image", "split")
-        pairs = data.boxes.filter("usable").select("image", "class_name").unique()
-        labelled = pairs.join(splits, on="image", how="inner")
-    else:
+    """(split, class) -> number of images that hold a usable example of it; empty while masks are not measured."""
+    if data.task == "classification":
         labelled = data.images.select("split", "class_name")
+    else:
+        splits = data.images.select("image", "split")
+        labelled = examples(data).unique().join(splits, on="image", how="inner")
     counts = labelled.drop_nulls("class_name").group_by("split", "class_name").len()
     return {(split, name): count for split, name, count in counts.sort("class_name", "split").iter_rows()}
+
+
+def examples(data: DataFacts) -> pl.DataFrame:
+    """`image` and `class_name` of everything that is labelled: images, usable boxes, or classes drawn in a mask."""
+    if data.task == "classification":
+        rows = data.images
+    elif data.task == "detection" or data.boxes.height:
+        rows = data.boxes.filter("usable")
+    else:
+        rows = data.mask_values
+    return rows.select("image", "class_name").drop_nulls("class_name")

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules.data._records import examples
 
 
 class ClassImbalance(Rule):
@@ -19,8 +20,8 @@ class ClassImbalance(Rule):
     mean over examples.
 
     ## How it is computed
-    Largest over smallest number of examples (boxes, or images in classification) of the classes that have
-    `min_examples` at least; the scarcer ones are left to rare-class.
+    Largest over smallest number of examples (boxes, images in classification, masks that show it in segmentation) of
+    the classes that have `min_examples` at least; the scarcer ones are left to rare-class.
 
     ## Example
         class-imbalance  person has 62.5 times the examples of toaster ...
@@ -49,11 +50,7 @@ class ClassImbalance(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        if data.task == "detection":
-            labels = data.boxes.filter(pl.col("usable"))["class_name"]
-        else:
-            labels = data.images["class_name"]
-        counts = labels.drop_nulls().value_counts().filter(pl.col("count") >= self.options.min_examples)
+        counts = examples(data)["class_name"].value_counts().filter(pl.col("count") >= self.options.min_examples)
         counts = counts.sort(["count", "class_name"])
         if counts.height < 2:
             return

@@ -52,7 +52,7 @@ class SliverOutline(Rule):
         wide, high = pl.col("x2") - pl.col("x1"), pl.col("y2") - pl.col("y1")
         side = self.options.min_side
         thin = data.outlines.filter(
-            (pl.col("kind") != "oriented")
+            ~pl.col("kind").is_in(["oriented", "bitmap"])
             & (wide > side)
             & (high > side)
             & (pl.col("area") > 0)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Place, Rule
+from snellen.findings import Category, Finding, Place, Rule, Tier
 from snellen.findings.words import listed, plural
+from snellen.rules.data._records import examples
 
 
 class UnusedClass(Rule):
@@ -18,7 +19,8 @@ class UnusedClass(Rule):
     that skips it is incomparable with others.
 
     ## How it is computed
-    Declared classes minus classes with at least one label; one finding for the dataset.
+    Declared classes minus classes with at least one label, a mask's as far as its pixels were measured; one finding
+    for the dataset.
 
     ## Example
         unused-class  9 of 80 declared classes have no example: toaster, ...
@@ -39,8 +41,10 @@ class UnusedClass(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        names = data.boxes["class_name"] if data.task == "detection" else data.images["class_name"]
-        used = set(names.drop_nulls())
+        if data.task == "segmentation" and data.tier < Tier.PIXELS:
+            return
+        names = data.boxes if data.boxes.height else examples(data)
+        used = set(names["class_name"].drop_nulls())
         unused = [n for n in data.classes.filter("declared")["class_name"] if n not in used]
         if unused:
             one = len(unused) == 1
