@@ -11,6 +11,8 @@ import polars as pl
 from snellen.evaluation.classification import evaluate_classification
 from snellen.evaluation.detection import evaluate_detection
 from snellen.evaluation.facts import ScoreFacts
+from snellen.evaluation.records import sift_boxes
+from snellen.evaluation.suppression import by_image_and_class, suppress
 
 Subject = Callable[[Path], list[Any]]
 CLASSES = ("cat", "dog", "bird", "fish")
@@ -331,6 +333,92 @@ def cut_scores(_: Path) -> list[ScoreFacts]:
     return scored(truth, guesses.filter(pl.col("score") >= 0.6), images)
 
 
+def scaled_scores(_: Path) -> list[ScoreFacts]:
+    """Half of the classes score in the upper half of the scale, the others in the lower."""
+    truth, guesses, images = good_detector()
+    low = pl.col("class_name").is_in(["dog", "fish"])
+    half = pl.when(low).then(pl.col("score") / 2).otherwise(0.5 + pl.col("score") / 2)
+    return scored(truth, guesses.with_columns(half.alias("score")), images)
+
+
+def inflated(_: Path) -> list[ScoreFacts]:
+    """The order of a mediocre detector's scores, and none below 0.4."""
+    rng = np.random.default_rng(3)
+    truth, images = objects(rng, 200, 4, 3)
+    guesses = detector(truth, images, rng, jitter=0.08, missed=0.15, noise=6, classes=3, certainty=(3.0, 2.5))
+    return scored(truth, guesses.with_columns(pl.col("score") ** 0.3), images, 3)
+
+
+def in_pairs(apart: tuple[float, float], other_class: bool = False) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+    """(objects, their neighbours, images): most objects have one beside them, shifted by a part of their width."""
+    rng = np.random.default_rng(12)
+    truth, images = objects(rng, 200, 4, 4)
+    shift = (pl.col("x2") - pl.col("x1")) * pl.Series(rng.uniform(*apart, len(truth)))
+    beside = truth.with_columns(pl.col("x1") + shift, pl.col("x2") + shift).filter(pl.int_range(pl.len()) % 5 < 3)
+    if other_class:
+        names = dict(zip(CLASSES, (*CLASSES[1:], CLASSES[0]), strict=True))
+        beside = beside.with_columns(pl.col("class_name").replace_strict(names))
+    return truth, beside, images
+
+
+def over_suppressed(_: Path) -> list[ScoreFacts]:
+    """Pairs of one class, and suppression at an IoU of 0.35."""
+    truth, beside, images = in_pairs((0.25, 0.6))
+    truth = pl.concat([truth, beside])
+    guesses = detector(truth, images, np.random.default_rng(1))
+    sifted, _problems = sift_boxes(guesses, images, CLASSES, scored=True)
+    order, groups = by_image_and_class(sifted, len(CLASSES), len(images))
+    return scored(truth, guesses[order[suppress(groups, 0.35)]], images)
+
+
+def blind_in_crowds(_: Path) -> list[ScoreFacts]:
+    """Of two objects of different classes that overlap, most often neither is found."""
+    truth, beside, images = in_pairs((0.1, 0.4), other_class=True)
+    lone = pl.int_range(pl.len()) % 5 >= 3
+    some = pl.int_range(pl.len()) % 4 == 0
+    seen = pl.concat([truth.filter(lone | some), beside.filter(some)])
+    return scored(pl.concat([truth, beside]), detector(seen, images, np.random.default_rng(1)), images)
+
+
+def blind_at_the_border(_: Path) -> list[ScoreFacts]:
+    """The leftmost objects are cut by the edge of the image; most of these are missed."""
+    truth, _guesses, images = good_detector(200)
+    cut = pl.col("x1") < 30
+    width = pl.col("x2") - pl.col("x1")
+    truth = truth.with_columns(x1=pl.when(cut).then(0.0).otherwise("x1"), x2=pl.when(cut).then(width).otherwise("x2"))
+    seen = truth.filter((pl.col("x1") > 0) | (pl.int_range(pl.len()) % 16 == 0))
+    sizes = pl.DataFrame({"image": images, "width": SIZE, "height": SIZE})
+    return scored(truth, detector(seen, images, np.random.default_rng(1)), images, image_properties=sizes)
+
+
+def blind_in_the_dark(_: Path) -> list[ScoreFacts]:
+    """Most objects of the darkest quarter of the images are missed."""
+    truth, _guesses, images = good_detector(200)
+    brightness = np.random.default_rng(2).uniform(0.1, 0.9, len(images))
+    dark = [image for image, value in zip(images, brightness, strict=True) if value < 0.3]
+    seen = truth.filter(~pl.col("image").is_in(dark) | (pl.int_range(pl.len()) % 4 == 0))
+    light = pl.DataFrame({"image": images, "brightness": brightness})
+    return scored(truth, detector(seen, images, np.random.default_rng(1)), images, image_properties=light)
+
+
+def misnamed(_: Path) -> list[ScoreFacts]:
+    """Well placed boxes of which four in ten have any other name."""
+    truth, _guesses, images = good_detector()
+    return scored(truth, detector(truth, images, np.random.default_rng(2), confused=0.55), images)
+
+
+def grazing(_: Path) -> list[ScoreFacts]:
+    """Beside every object, a sure box of another class that overlaps it by about a third."""
+    truth, guesses, images = good_detector()
+    names = dict(zip(CLASSES, (*CLASSES[1:], CLASSES[0]), strict=True))
+    shift = (pl.col("x2") - pl.col("x1")) * 0.5
+    beside = truth.with_columns(
+        pl.col("class_name").replace_strict(names), pl.col("x1") + shift, pl.col("x2") + shift,
+        score=pl.Series(np.random.default_rng(3).beta(6, 1.5, len(truth))),
+    ).select(guesses.columns)  # fmt: skip
+    return scored(truth, pl.concat([guesses, beside]), images)
+
+
 SICK: dict[str, Subject] = {
     "no-predictions": no_predictions,
     "predictions-of-unknown-class": ids_as_names,
@@ -354,6 +442,14 @@ SICK: dict[str, Subject] = {
     "likely-unlabelled-objects": unlabelled,
     "too-few-validation-images": tiny_validation,
     "score-threshold-too-high": cut_scores,
+    "one-threshold-for-all-classes": scaled_scores,
+    "miscalibrated-detections": inflated,
+    "suppression-removes-objects": over_suppressed,
+    "failing-segment": blind_in_the_dark,
+    "crowded-objects-missed": blind_in_crowds,
+    "border-objects-missed": blind_at_the_border,
+    "classification-errors-dominate": misnamed,
+    "ambiguous-errors-dominate": grazing,
 }
 
 ALSO: dict[str, set[str]] = {}

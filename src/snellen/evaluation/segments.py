@@ -26,6 +26,8 @@ MIN_FAILED = 20
 """Failures in all: with fewer there is nothing to divide."""
 MIN_RATIO = 1.3
 """Share failed against that of the rest, in the half that proposes: smaller differences are not worth a test."""
+MAX_SHARE = 0.5
+"""Of the records: of a larger segment the rest is the exception."""
 MOST_RECORDS = 50_000
 MOST_SEGMENTS = 5
 UNITS = {"size": " px", "width": " px", "height": " px"}
@@ -176,7 +178,8 @@ def _propose(columns: Mapping[str, Floats], failed: Floats, codes: Ints, proposi
             conditions = [_Condition(name, *limits) for name, limits in bounds.items()]
             inside = _inside(columns, conditions) & proposing
             rest = proposing & ~inside
-            if inside.any() and rest.any() and failed[inside].mean() > MIN_RATIO * failed[rest].mean():
+            small = 0 < inside.sum() <= MAX_SHARE * proposing.sum()
+            if small and rest.any() and failed[inside].mean() > MIN_RATIO * failed[rest].mean():
                 found.append(conditions)
         if tree.children_left[node] < 0:
             return

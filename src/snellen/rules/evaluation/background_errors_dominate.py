@@ -1,16 +1,14 @@
 """See BackgroundErrorsDominate."""
 
-from collections.abc import Iterator
-
 import polars as pl
-from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Rule
 from snellen.rules._causes import TRAINING_FAULTS
+from snellen.rules.evaluation._dominance import Dominance, DominanceOptions
 
 
-class BackgroundErrorsDominate(Rule):
+class BackgroundErrorsDominate(Dominance, Rule):
     """Most lost points are boxes where there is nothing.
 
     ## What it does
@@ -41,32 +39,9 @@ class BackgroundErrorsDominate(Rule):
     code = "EVL013"
     category = Category.PERFORMANCE
     causes = ("boxes-in-other-units", "swapped-box-format", "likely-unlabelled-objects", *TRAINING_FAULTS)
+    Options = DominanceOptions
+    kind = "background"
 
-    class Options(RuleOptions):
-        """Limits."""
-
-        min_cost: float = Field(default=0.1, ge=0, le=1)
-        """Points of mAP50 (0..1)."""
-        min_share: float = Field(default=0.5, ge=0, le=1)
-        """Share of the sum of all types' costs."""
-        min_count: int = Field(default=20, ge=1)
-        """Errors of this type; fewer say little."""
-
-    def check(self, scores: ScoreFacts) -> Iterator[Finding]:
-        """Judge the costs."""
-        cost, total = scores.error_costs.get("background", 0.0), sum(scores.error_costs.values())
-        errors = scores.predictions.filter(pl.col("outcome") == "background").sort("score", descending=True)
-        o = self.options
-        if cost < o.min_cost or cost < o.min_share * total or len(errors) < o.min_count:
-            return
-        yield Finding(
-            message=f"{len(errors)} of {len(scores.predictions)} predictions lie on no object; without them mAP50 "
-            f"would be {cost:.2f} higher (limit {o.min_cost:g}), {cost / total:.0%} of all lost points",
-            place=Place(split=scores.split),
-            evidence={
-                "costs": scores.error_costs,
-                "images": errors["image"].unique(maintain_order=True).to_list()[:10],
-            },
-            affected=len(errors),
-            of=len(scores.predictions),
-        )
+    def told(self, errors: pl.DataFrame, scores: ScoreFacts) -> str:
+        """See Dominance."""
+        return f"{len(errors)} of {len(scores.predictions)} predictions lie on no object; deleting only these wins"
