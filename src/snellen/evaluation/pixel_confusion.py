@@ -49,20 +49,22 @@ def _narrow(values, classes):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _count(true, predicted, classes):  # type: ignore[no-untyped-def]
-    # Neighbouring pixels mostly raise the same counter, and each must wait for the one before: eight histograms in
-    # turn let eight go at once. Unsigned 32-bit indices spare the test for Python's negative ones.
+    # First the cells of a block, which the compiler does many at a time; then the counting. Neighbouring pixels mostly
+    # raise the same counter, and each must wait for the one before: eight histograms in turn let eight go at once.
+    # Unsigned indices spare the test for Python's negative ones.
     limit, side = np.uint32(classes), np.uint32(classes + 1)
-    cells = side * side
+    cells = np.uint64(side) * np.uint64(side)
     hist = np.zeros(8 * (classes + 1) ** 2, dtype=np.uint32)
-    n = len(true)
-    whole = n - n % 8
-    for first in range(0, whole, 8):
-        start = np.uint64(first)
-        for lane in range(8):
-            i = start + np.uint64(lane)
-            cell = min(np.uint32(true[i]), limit) * side + min(np.uint32(predicted[i]), limit)
-            hist[np.uint64(lane) * np.uint64(cells) + np.uint64(cell)] += np.uint32(1)
-    for rest in range(whole, n):
-        cell = min(np.uint32(true[rest]), limit) * side + min(np.uint32(predicted[rest]), limit)
-        hist[np.uint64(cell)] += np.uint32(1)
+    block = np.empty(2048, dtype=np.uint32)
+    for start in range(0, len(true), 2048):
+        t, p = true[start : start + 2048], predicted[start : start + 2048]
+        for i in range(len(t)):
+            block[i] = min(np.uint32(t[i]), limit) * side + min(np.uint32(p[i]), limit)
+        whole = len(t) - len(t) % 8
+        for first in range(0, whole, 8):
+            for lane in range(8):
+                cell = block[np.uint64(first) + np.uint64(lane)]
+                hist[np.uint64(lane) * cells + np.uint64(cell)] += np.uint32(1)
+        for i in range(whole, len(t)):
+            hist[np.uint64(block[i])] += np.uint32(1)
     return hist.reshape(8, classes + 1, classes + 1).sum(axis=0)

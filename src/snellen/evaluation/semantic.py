@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NO_CLASS = "(no class)"
 """What the confusion names where the predicted value is no class."""
-MOST_CLASSES = 65_000
-"""Label maps are compared in 16 bits, with room for what is no class."""
+MOST_CLASSES = 2_000
+"""More would ask for a confusion matrix of many hundred MB."""
 CONVENTION = (
     "pixels pooled over the images, then IoU = TP / (TP + FP + FN) per class; means over the classes that are labelled "
     "or predicted somewhere (accuracy: labelled somewhere), the others null; unlabelled pixels count nowhere; a "
@@ -31,9 +31,10 @@ CONVENTION = (
 class _Image:
     """What one image adds."""
 
-    name: str
-    confusion: Ints
-    """(C, C + 1)."""
+    row: dict[str, Any]
+    """Of the table of predictions."""
+    counts: Ints
+    """(3, C) pixels rightly predicted, labelled and predicted."""
     boundary: tuple[Ints, Ints] | None
     """(C,) intersection and union."""
     contour: Floats | None
@@ -59,26 +60,31 @@ def evaluate_semantic(
     object-unknown-class leaves out true pixels that are neither a class nor to be ignored, and unknown-class counts
     predicted pixels that are no class as wrong. `predictions` has one row per image, with the pair of classes that
     costs it most pixels. `bootstrap` draws of images give 95 % intervals. `boundaries` costs most of the time. Raises
-    ValueError on a name given twice, or more than 65,000 classes.
+    ValueError on a name given twice, or more than `MOST_CLASSES`.
     """
     class_names = list(class_names)
     if len(set(class_names)) != len(class_names) or len(class_names) > MOST_CLASSES:
         raise ValueError(f"class_names holds a name twice, or more than {MOST_CLASSES} of them")
     problems: list[dict[str, Any]] = []
     scored: list[_Image] = []
+    names = [*class_names, NO_CLASS]
+    confusion = np.zeros((len(class_names), len(names)), dtype=np.int64)
     total = 0
     for total, (name, true, predicted) in enumerate(images, 1):
-        found = _score_image(name, np.asarray(true), np.asarray(predicted), len(class_names), ignore_index, boundaries)
-        problems += [{"row": total, "image": name, **problem} for problem in found[1]]
-        if found[0] is not None:
-            scored.append(found[0])
-    shape = (len(class_names), len(class_names) + 1)
-    stack = np.stack([i.confusion for i in scored]) if scored else np.zeros((0, *shape), dtype=np.int64)
-    confusion = stack.sum(axis=0)
-    contours = np.array([i.contour for i in scored if i.contour is not None]).reshape(-1, shape[0])
-    edges = np.array([i.boundary for i in scored if i.boundary is not None], dtype=np.int64).reshape(-1, 2, shape[0])
+        t, p = np.asarray(true), np.asarray(predicted)
+        own, own_problems = _confusion_of(t, p, len(class_names), ignore_index)
+        problems += [{"row": total, "image": name, **problem} for problem in own_problems]
+        if own is None:
+            continue
+        confusion += own
+        edge, contour = _boundaries_of(t, p, len(class_names), ignore_index) if boundaries else (None, None)
+        counts_of = np.stack([np.diagonal(own), own.sum(axis=1), own.sum(axis=0)[:-1]])
+        scored.append(_Image(_image_row(name, own, names), counts_of, edge, contour))
+    contours = np.array([i.contour for i in scored if i.contour is not None]).reshape(-1, len(class_names))
+    edges = np.array([i.boundary for i in scored if i.boundary is not None], dtype=np.int64)
+    edges = edges.reshape(-1, 2, len(class_names))
+    counts = np.array([i.counts for i in scored], dtype=np.int64).reshape(-1, 3, len(class_names))
     ones = np.ones(len(scored))
-    counts = np.stack([np.diagonal(stack, axis1=1, axis2=2), stack.sum(axis=2), stack.sum(axis=1)[:, :-1]], axis=1)
     rates = _rates(counts, edges, contours, ones)
     intervals = _intervals(counts, edges, contours, bootstrap, seed)
     rows = [
@@ -86,11 +92,10 @@ def evaluate_semantic(
         for metric, value in _headline(rates).items()
         for low, high in [intervals.get(metric, (None, None))]
     ]
-    names = [*class_names, NO_CLASS]
     return ScoreFacts(
         task="semantic",
         split=split,
-        predictions=table(PREDICTIONS, [_image_row(image, names) for image in scored]),
+        predictions=table(PREDICTIONS, [image.row for image in scored]),
         per_class=table(PER_CLASS, _per_class(class_names, rates)),
         confusion=table(
             CONFUSION,
@@ -110,10 +115,10 @@ def evaluate_semantic(
     )
 
 
-def _score_image(
-    name: str, true: NDArray[Any], predicted: NDArray[Any], classes: int, ignore: int | None, boundaries: bool
-) -> tuple[_Image | None, list[dict[str, Any]]]:
-    """What the image adds, None when it cannot be scored; and its problems."""
+def _confusion_of(
+    true: NDArray[Any], predicted: NDArray[Any], classes: int, ignore: int | None
+) -> tuple[Ints | None, list[dict[str, Any]]]:
+    """(C, C + 1) counts of one image, None when it cannot be scored; and its problems."""
     for what, labels in (("true", true), ("predicted", predicted)):
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
             told = f"{what} map of {labels.dtype} and shape {labels.shape}"
@@ -121,31 +126,36 @@ def _score_image(
     if true.shape != predicted.shape:
         return None, [{"kind": "shape-mismatch", "value": f"true {true.shape}, predicted {predicted.shape}"}]
     counted = count_pixels(true, predicted, classes)
+    confusion = counted.confusion
     problems = []
     if counted.unlabelled:
-        ignored = int(np.count_nonzero(true == ignore)) if ignore is not None and not 0 <= ignore < classes else 0
-        if counted.unlabelled > ignored:
-            odd = true[(true < 0) | (true >= classes)]
-            problems.append(_unknown("object-unknown-class", odd[odd != ignore] if ignore is not None else odd))
-    confusion = counted.confusion
+        odd = true[(true < 0) | (true >= classes)]
+        odd = odd[odd != ignore] if ignore is not None else odd
+        if odd.size:
+            problems.append(_unknown("object-unknown-class", odd))
     if ignore is not None and 0 <= ignore < classes:
         confusion[ignore] = 0
     if confusion[:, -1].any():
-        odd = predicted[(predicted < 0) | (predicted >= classes)]
-        problems.append(_unknown("unknown-class", odd))
+        wrong = ((predicted < 0) | (predicted >= classes)) & (true >= 0) & (true < classes)
+        problems.append(_unknown("unknown-class", predicted[wrong & (true != ignore)]))
     if not confusion.any():
         return None, [*problems, {"kind": "unlabelled-image", "value": f"{true.size} pixels, none of a class"}]
-    if not boundaries:
-        return _Image(name, confusion, None, None), problems
+    return confusion, problems
+
+
+def _boundaries_of(
+    true: NDArray[Any], predicted: NDArray[Any], classes: int, ignore: int | None
+) -> tuple[tuple[Ints, Ints], Floats]:
+    """(C,) boundary intersection and union, and (C,) contour F1 of one image."""
     t, p = _plain(true, classes), _plain(predicted, classes)
     if ignore is not None and 0 <= ignore < classes:
         t[t == ignore] = classes
-    p[t == classes] = classes
     # A predicted value that is no class is wrong, unlike a pixel without label: it is told apart from that.
-    p[(p == classes) & (t != classes)] = classes + 1
-    diagonal = float(np.hypot(*true.shape))
-    edge = boundary_counts(t, p, classes, boundary_width((true.shape[0], true.shape[1])))
-    return _Image(name, confusion, edge, contour_f1(t, p, classes, CONTOUR_RATIO * diagonal)), problems
+    p[p == classes] = classes + 1
+    p[t == classes] = classes
+    reach = CONTOUR_RATIO * float(np.hypot(*true.shape))
+    edges = boundary_counts(t, p, classes, boundary_width((true.shape[0], true.shape[1])))
+    return edges, contour_f1(t, p, classes, reach)
 
 
 def _unknown(kind: str, odd: NDArray[Any]) -> dict[str, Any]:
@@ -227,14 +237,13 @@ def _per_class(class_names: Sequence[str], rates: Mapping[str, Floats]) -> list[
     return rows
 
 
-def _image_row(image: _Image, names: Sequence[str]) -> dict[str, Any]:
+def _image_row(name: str, confusion: Ints, names: Sequence[str]) -> dict[str, Any]:
     """The image's own mean IoU, and the pair of classes that costs it most pixels."""
-    confusion = image.confusion
     hits = np.diagonal(confusion)
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     row: dict[str, Any] = {
-        "image": image.name,
+        "image": name,
         "iou": _nanmean(_ratio(hits, confusion.sum(axis=1) + confusion.sum(axis=0)[:-1] - hits)),
         "loss": 1 - float(hits.sum() / confusion.sum()),
     }
