@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from snellen.verbs.evaluate import evaluate as evaluate
     from snellen.verbs.exam import exam as exam
     from snellen.verbs.explain import explain as explain
+    from snellen.verbs.fix import fix as fix
     from snellen.verbs.inspect import inspect as inspect
     from snellen.verbs.judge import judge as judge
     from snellen.verbs.predict import predict as predict
@@ -46,6 +47,7 @@ _WHERE = {
     "evaluate": ("snellen.verbs.evaluate", "evaluate"),
     "exam": ("snellen.verbs.exam", "exam"),
     "explain": ("snellen.verbs.explain", "explain"),
+    "fix": ("snellen.verbs.fix", "fix"),
     "inspect": ("snellen.verbs.inspect", "inspect"),
     "judge": ("snellen.verbs.judge", "judge"),
     "predict": ("snellen.verbs.predict", "predict"),

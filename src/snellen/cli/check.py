@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from snellen.cli import common
+from snellen.cli import common, fixing
 from snellen.cli.common import FailOnOption, Format, FormatOption, IgnoreOption, OutputOption, SelectOption
 
 
@@ -22,6 +22,14 @@ def check(
     add_baseline: Annotated[
         Path | None, typer.Option("--add-baseline", help="Record what is found now, and only that, as accepted.")
     ] = None,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Print how many findings each rule has, and nothing else.")
+    ] = False,
+    fix: fixing.FixOption = False,
+    unsafe_fixes: fixing.UnsafeOption = False,
+    diff: fixing.DiffOption = False,
+    in_place: fixing.InPlaceOption = False,
+    undo: fixing.UndoOption = False,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = Format.TEXT,
@@ -32,12 +40,22 @@ def check(
     from snellen.findings.baseline import write_baseline
     from snellen.verbs.check import check as run
 
+    if undo:
+        fixing.take_back(data)
+        return
     settings = common.settings_from(select, ignore, fail_on, baseline)
+    if fix or diff:
+        fixing.mend(data, output, settings, diff=diff, in_place=in_place, unsafe=unsafe_fixes, fast=fast)
     with common.progress_bar() as progress:
         result = run(data, fast=fast, settings=settings, cache=not no_cache, progress=progress)
     if add_baseline:
         count = write_baseline(add_baseline, result.verdict.findings)
         typer.echo(f"{count} findings recorded in {add_baseline}; use it with --baseline {add_baseline}")
         raise typer.Exit(0)
+    if statistics:
+        from snellen.report.statistics import render_statistics
+
+        typer.echo(render_statistics(result.verdict), nl=False)
+        raise typer.Exit(common.exit_code(result))
     common.write_result(result, format, output)
     raise typer.Exit(common.exit_code(result))

@@ -1,13 +1,13 @@
 """What the rules about records share: places, sizes and the usable geometry of boxes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
 from snellen.boxes import CORNERS
 from snellen.data.facts import DataFacts
-from snellen.findings import Finding, Place
+from snellen.findings import Finding, Fix, Place
 from snellen.findings.words import plural
 
 EXAMPLES = 12
@@ -71,13 +71,16 @@ def overlapping_pairs(data: DataFacts, least: float) -> Iterator[tuple[dict[str,
                     yield *sorted((one, other), key=lambda b: b["row"]), iou  # type: ignore[misc]
 
 
-def problem_findings(data: DataFacts, kind: str, consequence: str) -> Iterator[Finding]:
-    """One finding for each problem that a reader recorded under `kind`."""
+def problem_findings(
+    data: DataFacts, kind: str, consequence: str, fix: Callable[[Mapping[str, Any]], Fix | None] = lambda _: None
+) -> Iterator[Finding]:
+    """One finding for each problem that a reader recorded under `kind`, with what `fix` makes of its row."""
     for problem in data.problems.filter(pl.col("kind") == kind).iter_rows(named=True):
         yield Finding(
             message=f"{problem['message']}; {consequence}",
             place=Place(file=problem["file"], row=problem["row"], image=problem["image"]),
             evidence={"value": problem["value"]} if problem["value"] is not None else {},
+            fix=fix(problem),
         )
 
 

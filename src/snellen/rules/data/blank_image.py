@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions, Tier
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions, Tier
 
 
 class BlankImage(Rule):
@@ -54,4 +54,7 @@ class BlankImage(Rule):
                 message=f"contrast {row['contrast']:.4f} is below {limit:.4f}: one colour teaches nothing",
                 place=Place(file=row["image"], image=row["image"]),
                 evidence={"contrast": row["contrast"], "limit": limit},
+                fix=Fix(
+                    FixSafety.UNSAFE, "remove the image and its labels", {"op": "drop-image", "image": row["image"]}
+                ),
             )

@@ -8,6 +8,9 @@ from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions, Tier
 from snellen.rules.data._records import box_place, solid_boxes
 
+ROUNDING = 0.001
+"""Share of the image's side up to which an excess (or one of a pixel) is rounding, so that clipping is safe."""
+
 
 class BoxOutOfBounds(Rule):
     """A box that reaches beyond its image.
@@ -29,7 +32,8 @@ class BoxOutOfBounds(Rule):
         train.json:88  box-out-of-bounds  the box reaches 12.0 px beyond the 640 x 480 image: ...
 
     ## Fix
-    Clip the box to the image: safe when the excess is a rounding error, else look at it first.
+    Clip the box to the image: safe when the excess is a rounding error, one pixel or a thousandth of the side (which
+    `tolerance-px = 0` and `tolerance-share = 0` report), else look at it first.
 
     ## Known false positives
     Amodal labels, which go on where the object leaves the frame on purpose.
@@ -74,7 +78,7 @@ class BoxOutOfBounds(Rule):
                 place=box_place(box),
                 evidence={"excess_px": excess, "width": width, "height": height},
                 fix=Fix(
-                    FixSafety.UNSAFE,
+                    FixSafety.SAFE if all(o <= max(1.0, ROUNDING * side) for o, side in over) else FixSafety.UNSAFE,
                     "clip the box to the image",
                     {
                         "op": "clip-box",

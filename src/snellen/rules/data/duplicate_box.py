@@ -1,6 +1,7 @@
 """See DuplicateBox."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
@@ -25,7 +26,7 @@ class DuplicateBox(Rule):
         train.json:88  duplicate-box  rows 87 and 88 both box 'dog' with IoU 1.000 ...
 
     ## Fix
-    Drop one of the two; safe when they are identical.
+    Drop one of the two; safe when they are identical in every respect, outline and flags included.
 
     ## Known false positives
     Two objects exactly behind each other.
@@ -49,6 +50,7 @@ class DuplicateBox(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
+        shapes = _shapes(data)
         for one, other, iou in overlapping_pairs(data, self.options.min_iou):
             least = min(one["x2"] - one["x1"], one["y2"] - one["y1"])
             if one["class_name"] != other["class_name"] or one["class_id"] != other["class_id"]:
@@ -61,7 +63,7 @@ class DuplicateBox(Rule):
                 place=box_place(other),
                 evidence={"iou": iou, "other_row": one["row"]},
                 fix=Fix(
-                    FixSafety.SAFE if iou == 1 else FixSafety.UNSAFE,
+                    FixSafety.SAFE if iou == 1 and _same(one, other, shapes) else FixSafety.UNSAFE,
                     "drop one of the two",
                     {
                         "op": "drop-box",
@@ -71,3 +73,17 @@ class DuplicateBox(Rule):
                 ),
                 rank=iou,
             )
+
+
+def _shapes(data: DataFacts) -> dict[int, tuple[Any, ...]]:
+    """Object -> its outline and keypoints."""
+    columns = ("kind", "rings", "rle", "mask_file", "mask_value")
+    outlined = {row["object"]: tuple(row[c] for c in columns) for row in data.outlines.iter_rows(named=True)}
+    posed = dict(data.keypoints.select("object", "xyv").iter_rows())
+    return {number: (outlined.get(number), posed.get(number)) for number in {*outlined, *posed}}
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], shapes: Mapping[int, tuple[Any, ...]]) -> bool:
+    """Whether two coinciding boxes say the same in every other respect."""
+    flags = ("area", "crowd", "truncated", "occluded")
+    return all(one[c] == other[c] for c in flags) and shapes.get(one["object"]) == shapes.get(other["object"])

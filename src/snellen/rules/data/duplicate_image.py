@@ -59,5 +59,5 @@ class DuplicateImage(Rule):
                     evidence={"images": copies[:EXAMPLES]},
                     affected=len(copies) - 1,
                     of=data.images.height,
-                    fix=Fix(FixSafety.UNSAFE, "keep one of them", {"op": "drop-image", "image": copies[1]}),
+                    fix=Fix(FixSafety.UNSAFE, "keep one of them", {"op": "drop-image", "images": copies[1:]}),
                 )

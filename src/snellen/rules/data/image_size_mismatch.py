@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, Tier
+from snellen.rules.data._records import solid_boxes
 
 
 class ImageSizeMismatch(Rule):
@@ -26,7 +27,8 @@ class ImageSizeMismatch(Rule):
         images/0007.jpg  image-size-mismatch  the annotations say 640 x 480, the file has 480 x 640 ...
 
     ## Fix
-    Correct the declared size when the boxes fit the file; else scale the boxes.
+    Correct the declared size when the boxes fit the file; else scale the boxes. Writing the file's size is safe where
+    the boxes fit it and not the declared one, or the two differ in shape; else the picture may have been resized.
 
     ## Known false positives
     None known.
@@ -45,6 +47,8 @@ class ImageSizeMismatch(Rule):
         known = pl.all_horizontal(
             pl.col(c).is_not_null() for c in ("declared_width", "declared_height", "width", "height")
         )
+        reach = solid_boxes(data).group_by("image").agg(pl.col("x2").max(), pl.col("y2").max())
+        extent = {image: (x, y) for image, x, y in reach.iter_rows()}
         for row in data.images.filter(known).iter_rows(named=True):
             declared, actual = (row["declared_width"], row["declared_height"]), (row["width"], row["height"])
             if declared == actual or ((row["exif_orientation"] or 1) >= 5 and declared == actual[::-1]):
@@ -55,7 +59,9 @@ class ImageSizeMismatch(Rule):
                 place=Place(file=row["label_file"], image=row["image"]),
                 evidence={"declared": list(declared), "actual": list(actual)},
                 fix=Fix(
-                    FixSafety.UNSAFE,
+                    FixSafety.SAFE
+                    if _only_the_number_is_wrong(extent.get(row["image"]), declared, actual)
+                    else FixSafety.UNSAFE,
                     "write the file's size",
                     {
                         "op": "rewrite-size",
@@ -65,3 +71,15 @@ class ImageSizeMismatch(Rule):
                     },
                 ),
             )
+
+
+def _only_the_number_is_wrong(
+    extent: tuple[float, float] | None, declared: tuple[int, int], actual: tuple[int, int]
+) -> bool:
+    """Whether the boxes, which reach to `extent`, were drawn on the file as it is: it was not resized since."""
+    if extent is None:
+        return True
+    fits, fitted = (all(x <= side + 1 for x, side in zip(extent, size, strict=True)) for size in (actual, declared))
+    reshaped = abs(declared[0] * actual[1] / (declared[1] * actual[0] or 1) - 1) > 0.02 if declared[1] else True
+    turned = declared == actual[::-1]
+    return fits and (not fitted or (reshaped and not turned))

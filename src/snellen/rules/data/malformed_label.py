@@ -1,9 +1,10 @@
 """See MalformedLabel."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.rules.data._records import problem_findings
 
 
@@ -40,4 +41,12 @@ class MalformedLabel(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        yield from problem_findings(data, "malformed-label", "the record was left out")
+
+        def fix(problem: Mapping[str, Any]) -> Fix | None:
+            # Without an image it is no object's row but an entry of another list, or the file as a whole.
+            if problem["row"] is None or problem["image"] is None:
+                return None
+            edit = {"op": "drop-box", "file": problem["file"], "row": problem["row"]}
+            return Fix(FixSafety.UNSAFE, "drop the record", edit)
+
+        yield from problem_findings(data, "malformed-label", "the record was left out", fix)

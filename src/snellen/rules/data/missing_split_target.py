@@ -1,9 +1,10 @@
 """See MissingSplitTarget."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.rules.data._records import problem_findings
 
 
@@ -38,4 +39,11 @@ class MissingSplitTarget(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        yield from problem_findings(data, "missing-split-target", "a part of the split is absent")
+
+        def fix(problem: Mapping[str, Any]) -> Fix | None:
+            if data.format != "voc" or problem["row"] is None:
+                return None
+            edit = {"op": "drop-line", "file": problem["file"], "row": problem["row"]}
+            return Fix(FixSafety.UNSAFE, "take the line out of the list", edit)
+
+        yield from problem_findings(data, "missing-split-target", "a part of the split is absent", fix)

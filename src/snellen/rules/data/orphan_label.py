@@ -1,9 +1,10 @@
 """See OrphanLabel."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.rules.data._records import problem_findings
 
 
@@ -40,4 +41,8 @@ class OrphanLabel(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        yield from problem_findings(data, "orphan-label", "its labels are never used")
+
+        def fix(problem: Mapping[str, Any]) -> Fix:
+            return Fix(FixSafety.UNSAFE, "remove the label file", {"op": "drop-file", "file": problem["file"]})
+
+        yield from problem_findings(data, "orphan-label", "its labels are never used", fix)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Place, Rule, Tier
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, Tier
 from snellen.findings.words import plural
 from snellen.rules.data._records import EXAMPLES, problem_findings, same_bytes
 
@@ -45,11 +45,13 @@ class SplitLeakExact(Rule):
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
         leaks: dict[tuple[str, str], list[str]] = {}
+        originals: dict[tuple[str, str], list[str]] = {}
         for group in same_bytes(data):
             splits = sorted({r["split"] for r in group if r["split"]}, key=["train", "val", "test"].index)
             for index, first in enumerate(splits):
                 for second in splits[index + 1 :]:
                     leaks.setdefault((first, second), []).extend(r["image"] for r in group if r["split"] == second)
+                    originals.setdefault((first, second), []).extend(r["image"] for r in group if r["split"] == first)
         for (first, second), images in leaks.items():
             total = data.images.filter(pl.col("split") == second).height
             yield Finding(
@@ -60,5 +62,10 @@ class SplitLeakExact(Rule):
                 evidence={"images": images[:EXAMPLES]},
                 affected=len(images),
                 of=total,
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    f"remove them from {first}, with their labels",
+                    {"op": "drop-image", "images": originals[first, second]},
+                ),
             )
         yield from problem_findings(data, "image-in-two-splits", "the score on it measures memory")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Place, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
 from snellen.findings.words import plural
 from snellen.rules.data._records import EXAMPLES
 
@@ -53,4 +53,9 @@ class UnknownClassId(Rule):
                 evidence={"class_id": class_id, "rows": group["row"].to_list()[:EXAMPLES], "images": images[:EXAMPLES]},
                 affected=group.height,
                 of=data.boxes.height,
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "drop the boxes",
+                    {"op": "drop-box", "file": str(file), "rows": group["row"].to_list()},
+                ),
             )

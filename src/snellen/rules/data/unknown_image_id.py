@@ -1,9 +1,10 @@
 """See UnknownImageId."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.rules.data._records import problem_findings
 
 
@@ -39,4 +40,9 @@ class UnknownImageId(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        yield from problem_findings(data, "unknown-image-id", "its label is never used")
+
+        def fix(problem: Mapping[str, Any]) -> Fix:
+            edit = {"op": "drop-box", "file": problem["file"], "row": problem["row"]}
+            return Fix(FixSafety.UNSAFE, "drop the annotation", edit)
+
+        yield from problem_findings(data, "unknown-image-id", "its label is never used", fix)

@@ -44,7 +44,10 @@ class UnnormalizedCoordinates(Rule):
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
         rows = data.problems.filter(pl.col("kind") == "unnormalized-coordinates")
+        sizes = {image: (width, height) for image, width, height in data.sizes().iter_rows()}
         for (file, image), group in rows.group_by(["file", "image"], maintain_order=True):
+            width, height = sizes.get(str(image), (None, None))
+            edit = {"op": "normalize-label", "file": str(file), "width": width, "height": height}
             yield Finding(
                 message=f"{plural(group.height, 'row holds', 'rows hold')} pixels where fractions of the image are "
                 f"expected, the first {group['value'][0]!r}: the boxes lie far outside, and Ultralytics drops the "
@@ -52,5 +55,5 @@ class UnnormalizedCoordinates(Rule):
                 place=Place(file=str(file), row=group["row"][0], image=str(image)),
                 evidence={"rows": group["row"].to_list()[:EXAMPLES]},
                 affected=group.height,
-                fix=Fix(FixSafety.UNSAFE, "divide by the image's size", {"op": "normalize-label", "file": str(file)}),
+                fix=Fix(FixSafety.UNSAFE, "divide by the image's size", edit if width and height else {}),
             )
