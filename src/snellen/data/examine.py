@@ -63,6 +63,7 @@ def examine(
                 _masks_left_out(records.masks.frame()),
                 _boxes_left_out(boxes),
                 _problems_left_out(problems),
+                table(LEDGER, ({"record": "file", "file": f, "reason": why} for f, why in records.left_out.items())),
             ]
         ),
         tier_gathered=int(tier),
@@ -108,7 +109,7 @@ def _boxes_left_out(boxes: pl.DataFrame) -> pl.DataFrame:
         .when(pl.col("class_name").is_null())
         .then(pl.lit("its class is not declared"))
         .when(pl.col("x1").is_null() & (pl.col("box_stated") == pl.lit(False)))
-        .then(pl.lit("its mask is empty or cannot be read"))
+        .then(pl.lit("its outline is empty or cannot be read, or its image's size is unknown"))
         .when(pl.col("x1").is_null())
         .then(pl.lit("its image's size is unknown"))
         .otherwise(pl.lit("its coordinates are not finite or enclose nothing"))

@@ -18,7 +18,7 @@ import os
 import re
 import reprlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,8 @@ class Records:
     keypoint_flip: list[int] = field(default_factory=list)
     skeleton: list[list[int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Path of a file or folder that was seen and not read -> why."""
     misnamed: set[str] = field(default_factory=set)
     """Paths that `relative` had to escape: no file can be opened by them."""
 
@@ -103,11 +105,20 @@ class Records:
 
     def relative(self, path: Path) -> str:
         """`path` below the root, with forward slashes; bytes that are not UTF-8 escaped."""
-        text = Path(os.path.relpath(path, self.root)).as_posix()
+        text, start = str(path), f"{self.root}{os.sep}"
+        if text.startswith(start) and ".." not in text:
+            text = text[len(start) :].replace(os.sep, "/")
+        else:
+            text = Path(os.path.relpath(path, self.root)).as_posix()
         key = clean(text)
         if key != text:
             self.misnamed.add(key)
         return key
+
+    def pass_over(self, path: Path, reason: str) -> None:
+        """Put a file or folder that is not read into the ledger."""
+        key = self.relative(path)
+        self.left_out[key] = reason
 
 
 def brief(value: object) -> str:
@@ -122,6 +133,8 @@ def brief(value: object) -> str:
 
 def clean(text: str) -> str:
     """Text that UTF-8 can hold: lone surrogates are written as escapes, so that two names stay two."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -152,8 +165,8 @@ def leads_out(root: Path, path: Path) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
-def read_bytes(path: Path, root: Path | None = None) -> bytes:
-    """The file, at most MAX_ANNOTATION_BYTES; below `root`, where given, links followed.
+def read_bytes(path: Path, root: Path | None = None, *, limit: int = MAX_ANNOTATION_BYTES) -> bytes:
+    """The file, at most `limit` bytes; below `root`, where given, links followed.
 
     Raises RecordError naming value, limit and remedy; a pipe or a device is not opened.
     """
@@ -164,10 +177,8 @@ def read_bytes(path: Path, root: Path | None = None) -> bytes:
         if root is not None and leads_out(root, path):
             raise RecordError("is a link that leads out of the dataset's folder: it was not followed")
         size = state.st_size
-        if size > MAX_ANNOTATION_BYTES:
-            raise RecordError(
-                f"{size:,} bytes are more than the {MAX_ANNOTATION_BYTES:,} that are read: split the file"
-            )
+        if size > limit:
+            raise RecordError(f"{size:,} bytes are more than the {limit:,} that are read: split the file")
         return path.read_bytes()
     except OSError as error:
         raise RecordError(f"cannot be read: {error.strerror or error}") from error
@@ -199,9 +210,12 @@ def well_formed(x1: float | None, y1: float | None, x2: float | None, y2: float 
     return len(corners) == 4 and corners[2] > corners[0] and corners[3] > corners[1]
 
 
-def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+def files_below(
+    folder: Path, suffixes: frozenset[str], pass_over: Callable[[Path, str], None] | None = None
+) -> Iterator[Path]:
     """Files below `folder` with one of `suffixes`, sorted; hidden ones and linked folders are passed over.
 
+    `pass_over` is told each of those, and each hidden folder that holds such files, with the reason.
     Raises OSError where a folder cannot be listed: its images must not be missing in silence.
     """
 
@@ -209,10 +223,25 @@ def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
         raise error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
+        if pass_over:
+            for name in sorted(folders):
+                path = Path(place, name)
+                if path.is_symlink():
+                    pass_over(path, "a linked folder: links to folders among the images are not followed")
+                elif name.startswith(".") and _holds(path, suffixes):
+                    pass_over(path, "a hidden folder")
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
-                yield Path(place) / name
+            if os.path.splitext(name)[1].lower() in suffixes:
+                if not name.startswith("."):
+                    yield Path(place, name)
+                elif pass_over:
+                    pass_over(Path(place, name), "a hidden file")
+
+
+def _holds(folder: Path, suffixes: frozenset[str]) -> bool:
+    """Whether a file with one of `suffixes` lies below, hidden or not, as far as one may look."""
+    return any(os.path.splitext(n)[1].lower() in suffixes for _, _, names in os.walk(folder) for n in names)
 
 
 def placeholder_target(path: Path) -> Path | None:

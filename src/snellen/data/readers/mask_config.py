@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from snellen.data.records import SPLIT_NAMES, RecordError, Records, clean, inside, integer, read_bytes
+from snellen.data.records import SPLIT_NAMES, RecordError, Records, clean, inside, integer
+from snellen.data.yaml_document import load_yaml
 
 
 def find(folder: Path, parts: tuple[str, ...]) -> Path | None:
@@ -67,10 +66,7 @@ def read_config(records: Records, path: Path, parts: tuple[str, ...]) -> dict[st
 
 
 def _load(path: Path) -> dict[Any, Any]:
-    try:
-        document = yaml.safe_load(read_bytes(path).decode("utf-8", "replace"))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RecordError(f"is not YAML: {(str(error).splitlines() or [''])[0]}") from error
+    document = load_yaml(path)
     if not isinstance(document, dict):
         raise RecordError(f"holds no mapping but {type(document).__name__}")
     return document

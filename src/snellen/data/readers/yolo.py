@@ -1,38 +1,43 @@
-"""YOLO: data.yaml with names and train/val/test; a .txt an image, rows `class cx cy w h` in 0..1, or a polygon.
+"""YOLO: data.yaml with names and train/val/test; a .txt an image, its rows as `yolo_rows` says.
 
-Problem kinds of its own: `unnormalized-coordinates`, a row with a value beyond `NORMALIZED_LIMIT`.
+Problem kinds of its own:
+
+* `unnormalized-coordinates`: a row with a value beyond `NORMALIZED_LIMIT`
+* `mixed-label-rows`: boxes beside polygons or poses in one file; trainers read all rows of a file as of one kind
+* `shared-label-file`: two images whose names differ in the suffix alone, so that both have the same labels
 """
 
-import math
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from snellen.data.images import displayed_size
+from snellen.data.decoding import displayed_size
+from snellen.data.readers.yolo_rows import LabelRows, pose_shape
 from snellen.data.records import (
     IMAGE_SUFFIXES,
     RecordError,
     Records,
+    brief,
     clean,
     files_below,
     inside,
     integer,
-    number,
     placeholder_target,
+    plain_path,
     read_bytes,
-    well_formed,
 )
+from snellen.data.yaml_document import load_yaml
 
-NORMALIZED_LIMIT = 2.0
-"""Above it a value is no fraction of the image's side but something else, most often pixels."""
+MAX_LABEL_BYTES = 1 << 26
+"""Label files above this (64 MiB) are not read: an image of a hundred thousand polygons is smaller."""
 
 
 def looks_like(path: Path) -> bool:
     """Whether the YAML names classes and a train or val split."""
     try:
-        document = _load(path)
+        document = load_yaml(path)
     except RecordError:
         return path.name in ("data.yaml", "data.yml")
     return isinstance(document, dict) and "names" in document and bool({"train", "val"} & document.keys())
@@ -48,7 +53,7 @@ def read(path: Path) -> Records:
     """Read the YOLO dataset of a data.yaml. Pixel sizes come from the image headers; without one, boxes are null."""
     records = Records(path.parent, "yolo", "detection")
     try:
-        document = _load(path)
+        document = load_yaml(path)
         if not isinstance(document, dict):
             raise RecordError(f"holds no mapping but {type(document).__name__}")
     except RecordError as error:
@@ -58,6 +63,7 @@ def read(path: Path) -> Records:
     records.classes = _names(records, path, document)
     found = {s: _targets(records, path, base, document.get(s), s) for s in ("train", "val", "test") if s in document}
     targets = {split: pairs for split, pairs in found.items() if pairs}
+    records.splits = list(found)
     places = [p for pairs in targets.values() for pair in pairs for p in pair]
     if any(not p.is_relative_to(records.root) for p in places):
         # A followed placeholder leads beside the folder: the paths of all tables are then relative to both's parent.
@@ -66,19 +72,26 @@ def read(path: Path) -> Records:
         problem["file"] = records.relative(path.parent / problem["file"])
     if not targets:
         records.notes.append("no split declared")
+    rows = _label_rows(records, path, document)
+    label_of: dict[str, str] = {}
     for split, pairs in targets.items():
         for actual, named in pairs:
             for image in _listed(records, actual, base):
-                _read_image(records, image, named / image.relative_to(actual) if actual.is_dir() else image, split)
+                same = actual == named or not actual.is_dir()
+                _read_image(records, rows, label_of, image, image if same else named / image.relative_to(actual), split)
+    rows.finish()
     _orphans(records)
     return records
 
 
-def _load(path: Path) -> object:
-    try:
-        return yaml.safe_load(read_bytes(path).decode("utf-8", "replace"))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RecordError(f"is not YAML: {str(error).splitlines()[0]}") from error
+def _label_rows(records: Records, path: Path, document: dict[Any, Any]) -> LabelRows:
+    file, task = records.relative(path), document.get("task")
+    points, dims = pose_shape(records, file, document.get("kpt_shape"), document.get("flip_idx"))
+    names = document.get("kpt_names")
+    first = next(iter(names.values()), None) if isinstance(names, dict) else names
+    if points and isinstance(first, list) and all(isinstance(n, str) for n in first):
+        records.keypoint_names = [clean(n) for n in first]
+    return LabelRows(records, task if isinstance(task, str) else None, points, dims)
 
 
 def _base(records: Records, path: Path, text: object) -> Path:
@@ -90,7 +103,7 @@ def _base(records: Records, path: Path, text: object) -> Path:
             base = path.parent / "?"
         if base.is_dir() and base.is_relative_to(path.parent):
             return base
-        records.notes.append(f"path {text!r} of {path.name} is not below its folder: the folder itself is taken")
+        records.notes.append(f"path {brief(text)!r} of {path.name} is not below its folder: the folder itself is taken")
     return path.parent
 
 
@@ -103,10 +116,10 @@ def _names(records: Records, path: Path, document: dict[Any, Any]) -> dict[int, 
     for key, name in pairs:
         identity = integer(key)
         if identity is None or not isinstance(name, str | int | float):
-            message = f"names of {path.name} holds {key!r}: {name!r}"
+            message = f"names of {path.name} holds {brief(key)}: {brief(name)}"
             records.problem("malformed-label", path.name, message, value=name)
         else:
-            found[identity] = (clean(str(name)), True)
+            found[identity] = (clean(name) if isinstance(name, str) else brief(name), True)
     count = integer(document.get("nc"))
     if count is not None and count != len(found):
         message = f"{path.name} says nc {count} and names {len(found)} classes"
@@ -120,7 +133,7 @@ def _targets(records: Records, path: Path, base: Path, entry: object, split: str
     for text in entry if isinstance(entry, list) else [entry]:
         if not isinstance(text, str):
             if text is not None:
-                records.problem("malformed-label", path.name, f"{split} is {text!r}, no path", value=text)
+                records.problem("malformed-label", path.name, f"{split} is {brief(text)}, no path", value=text)
             continue
         # Exports of Roboflow write ../train/images for a folder that lies beside the YAML.
         tries = [text, text.removeprefix("../")] if text.startswith("../") else [text]
@@ -162,81 +175,56 @@ def _follow(records: Records, named: Path) -> Path:
     return named
 
 
-def _listed(records: Records, actual: Path, base: Path) -> list[Path]:
+def _listed(records: Records, actual: Path, base: Path) -> Iterator[Path]:
     if actual.is_dir():
-        return list(files_below(actual, IMAGE_SUFFIXES))
+        yield from files_below(actual, IMAGE_SUFFIXES, records.pass_over)
+        return
     file = records.relative(actual)
     try:
-        lines = read_bytes(actual, records.root).decode("utf-8", "replace").splitlines()
+        data = read_bytes(actual, records.root)
     except RecordError as error:
         records.problem("corrupt-annotation-file", file, f"{file} {error}")
-        return []
-    found = []
-    for row, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            found.append(inside(records.root, base, line.strip()))
-        except RecordError as error:
-            records.problem("unsafe-path", file, f"line {row}: {error}; it was not followed", row=row, value=line)
-    return found
+        return
+    for row, raw in enumerate(io.BytesIO(data), 1):
+        text = raw.decode("utf-8", "replace").strip()
+        if plain_path(text):
+            yield base / text
+        elif text:
+            try:
+                yield inside(records.root, base, text)
+            except RecordError as error:
+                message = f"line {row}: {error}; it was not followed"
+                records.problem("unsafe-path", file, message, row=row, value=text)
 
 
-def _label_path(named: Path) -> Path:
-    """The label beside an image: the last folder called images becomes labels."""
+def _label_path(root: Path, named: Path) -> Path:
+    """The label beside an image: the last folder called images, below `root`, becomes labels."""
     parts = list(named.parts)
-    for index in range(len(parts) - 2, -1, -1):
+    for index in range(len(parts) - 2, len(root.parts) - 1, -1):
         if parts[index] == "images":
             parts[index] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
 
 
-def _read_image(records: Records, image: Path, named: Path, split: str) -> None:
+def _read_image(
+    records: Records, rows: LabelRows, label_of: dict[str, str], image: Path, named: Path, split: str
+) -> None:
     key = records.relative(image)
-    label = _label_path(named)
+    label = _label_path(records.root, named)
     file = records.relative(label) if label.is_file() else None
     if not records.image(key, split=split, label_file=file) or file is None:
         return
+    if (first := label_of.setdefault(file, key)) != key:
+        message = f"{file} is the label file of {first} and of {key}: both train on the same rows"
+        records.problem("shared-label-file", file, message, image=key, value=first)
     try:
-        text = read_bytes(label, records.root).decode("utf-8", "replace")
+        text = read_bytes(label, records.root, limit=MAX_LABEL_BYTES).decode("utf-8", "replace")
     except RecordError as error:
         records.problem("corrupt-annotation-file", file, f"{file} {error}", image=key)
         return
-    size = displayed_size(image) if text.strip() else None
-    for row, line in enumerate(text.splitlines(), 1):
-        values = [number(v) for v in line.split()]
-        if not values:
-            continue
-        class_id = integer(values[0])
-        if None in values or class_id is None or not (len(values) == 5 or (len(values) >= 7 and len(values) % 2)):
-            message = f"{file}:{row} is neither `class cx cy w h` nor a polygon: {len(values)} columns"
-            records.problem("malformed-label", file, message, row=row, image=key, value=line)
-            continue
-        numbers = [v for v in values[1:] if v is not None]
-        if any(math.isfinite(v) and abs(v) > NORMALIZED_LIMIT for v in numbers):
-            message = f"{file}:{row} holds {max(numbers, key=abs):g} where fractions of the image are expected"
-            records.problem("unnormalized-coordinates", file, message, row=row, image=key, value=line)
-        records.boxes.append({"image": key, "file": file, "row": row, **_box(records, class_id, numbers, size)})
-
-
-def _box(records: Records, class_id: int, numbers: list[float], size: tuple[int, int] | None) -> dict[str, Any]:
-    if len(numbers) == 4:
-        cx, cy, w, h = numbers
-        fractions = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
-    else:
-        xs, ys = numbers[0::2], numbers[1::2]
-        fractions = (min(xs), min(ys), max(xs), max(ys))
-    corners: list[float | None] = [None] * 4
-    if size:
-        corners = [f * side for f, side in zip(fractions, size * 2, strict=True)]
-    known = records.classes.get(class_id)
-    return {
-        "class_id": class_id, "class_name": known[0] if known else None,
-        **dict(zip(("x1", "y1", "x2", "y2"), corners, strict=True)), "crowd": False,
-        "polygon_points": len(numbers) // 2 if len(numbers) > 4 else None,
-        "usable": known is not None and well_formed(*corners),
-    }  # fmt: skip
+    if text.strip():
+        rows.add(key, file, text, displayed_size(image))
 
 
 def _orphans(records: Records) -> None:
