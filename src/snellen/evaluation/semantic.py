@@ -229,7 +229,6 @@ def _per_class(class_names: Sequence[str], rates: Mapping[str, Floats]) -> list[
                 "class_name": name,
                 "objects": true,
                 "predictions": predicted,
-                "f1": values["dice"],
                 **values,
                 "undefined": "; ".join(reasons) or None,
             }

@@ -70,12 +70,14 @@ def _headline_chart(rows: list[Score]) -> Markup:
 
 
 def _per_class(scores: ScoreFacts) -> tuple[list[str], list[list[str]]]:
-    detection = scores.task == "detection"
-    columns = {"class_name": "class", "objects": "objects" if detection else "images", "predictions": "predictions",
-               "ap": "AP", "ap50": "AP50", "precision": "precision", "recall": "recall", "f1": "F1",
-               "best_threshold": "threshold"}  # fmt: skip
+    counted = {"classification": "images", "multi-label": "images", "semantic": "pixels", "panoptic": "segments"}
+    columns = {"class_name": "class", "objects": counted.get(scores.task, "objects"), "predictions": "predictions",
+               "ap": "AP", "ap50": "AP50", "roc_auc": "ROC AUC", "iou": "IoU", "dice": "Dice",
+               "boundary_iou": "boundary IoU", "boundary_f": "boundary F", "pq": "PQ", "sq": "SQ", "rq": "RQ",
+               "precision": "precision", "recall": "recall", "f1": "F1", "best_threshold": "threshold"}  # fmt: skip
     kept = [c for c in columns if c == "class_name" or scores.per_class[c].null_count() < len(scores.per_class)]
-    ordered = scores.per_class.sort("ap", nulls_last=True, maintain_order=True).head(MOST_CLASSES)
+    worst = {"semantic": "iou", "panoptic": "pq"}.get(scores.task, "ap")
+    ordered = scores.per_class.sort(worst, nulls_last=True, maintain_order=True).head(MOST_CLASSES)
     rows = [
         [plain(row[c], 60) if c == "class_name" else number(row[c]) for c in kept] for row in ordered.to_dicts()
     ]  # fmt: skip
@@ -192,9 +194,15 @@ def _mistakes(scores: ScoreFacts, thumbnails: Thumbnails) -> list[tuple[str, str
     )
     tiles = []
     for row in wrong.head(2 * GALLERY).to_dicts():
-        note = f"{plain(row['true_class'], 30)} taken for {plain(row['class_name'], 30)}, {number(row['score'])}"
+        sure = number(row["score"]) if row["score"] is not None else f"IoU {number(row['iou'])}"
+        note = f"{plain(row['true_class'], 30)} taken for {plain(row['class_name'], 30)}, {sure}"
         tiles.append(thumbnails.tile(row["image"], note=note))
-    return [("Worst mistakes", "The label, what it was taken for, and how sure the network was.", tiles)]
+    hint = "The label, what it was taken for, and how sure the network was."
+    if scores.task == "semantic":
+        hint = "The confusion that costs the image most pixels, and the image's mean IoU."
+    elif scores.task == "panoptic":
+        hint = "The segment, what it was taken for, and how far the two overlap."
+    return [("Worst mistakes", hint, tiles)]
 
 
 def _left_out(scores: ScoreFacts) -> str:

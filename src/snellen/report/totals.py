@@ -12,7 +12,8 @@ from snellen.report.plain import number, plain, share, short, size
 from snellen.watch.facts import RunFacts
 
 Rows = list[tuple[str, str]]
-HEADLINE = ("mAP", "mAP50", "mAP75", "f1", "accuracy", "balanced_accuracy", "macro_f1")
+HEADLINE = ("mAP", "mAP50", "mAP75", "f1", "accuracy", "balanced_accuracy", "macro_f1", "mean_ap", "subset_accuracy",
+            "miou", "pixel_accuracy", "boundary_iou", "pq", "sq", "rq")  # fmt: skip
 """Metrics shown without asking for all of them; the others stand in the page's list and in JSON."""
 
 
@@ -24,12 +25,19 @@ def data_totals(data: DataFacts) -> Rows:
         ("format", f"{data.format}, {data.task}"),
         ("images", f"{len(data.images):,}" + (f" ({by_split})" if by_split else "")),
     ]
-    if data.task == "detection":
-        usable = int(data.boxes["usable"].sum())
+    if data.task == "detection" or len(data.boxes):
+        unusable = int((~data.boxes["usable"]).sum())
         labelled = set(data.boxes["image"].drop_nulls().unique())
         unlabelled = sum(image not in labelled for image in data.images["image"])
-        odd = f", {len(data.boxes) - usable:,} unusable" if usable < len(data.boxes) else ""
-        rows.append(("boxes", f"{len(data.boxes):,}{odd}; {plural(unlabelled, 'image')} without any"))
+        odd = f", {unusable:,} unusable" if unusable else ""
+        what = "segments" if data.task == "segmentation" else "boxes"
+        rows.append((what, f"{len(data.boxes):,}{odd}; {plural(unlabelled, 'image')} without any"))
+    if data.task == "segmentation":
+        bare = data.images["mask_file"].null_count()
+        kinds = ", ".join(sorted(data.masks["kind"].drop_nulls().unique()))
+        rows.append(
+            ("masks", f"{len(data.masks):,}{f' ({kinds})' if kinds else ''}; {plural(bare, 'image')} without any")
+        )
     names = data.classes["class_name"].drop_nulls().to_list()
     rows.append(("classes", f"{len(names):,}: " + ", ".join(plain(n, 30) for n in names[:8]) + _more(len(names) - 8)))
     sizes = data.images.drop_nulls(["width", "height"])
