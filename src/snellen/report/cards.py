@@ -184,7 +184,7 @@ def _as_box(value: object) -> Box | None:
 
 def _boxes_by_image(result: Result, causes: Sequence[Cause]) -> dict[str, list[Overlay]]:
     """The labelled boxes of every image that a card may show."""
-    if result.data is None or result.data.task != "detection":
+    if result.data is None or not len(result.data.boxes):
         return {}
     wanted = {image for cause in causes for image, *_ in _examples(cause, {})}
     return boxes_of(result, wanted)

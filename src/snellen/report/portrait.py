@@ -36,7 +36,8 @@ class Portrait:
 def portrait(result: Result, data: DataFacts, thumbnails: Thumbnails) -> Portrait:
     """Draw `data`; a chart whose columns were not gathered is left out."""
     charts = [
-        ("Objects by class" if data.task == "detection" else "Images by class", _classes(data), ""),
+        ("Objects by class" if _has_objects(data) else "Images by class", _classes(data), ""),
+        ("Area by class", _areas(data), "Share of all labelled pixels."),
         ("Box size and shape", _shapes(data), "Each cell counts boxes; darker is more."),
         ("Where boxes lie", _centres(data), "Centres of boxes, all images laid over each other."),
         ("Objects per image", _per_image(data), ""),
@@ -51,7 +52,7 @@ def portrait(result: Result, data: DataFacts, thumbnails: Thumbnails) -> Portrai
         samples=_samples(result, data, thumbnails),
         notes=[plain(note) for note in data.notes[:20]],
         legend=[(f"s{i}", plain(name, 40)) for i, name in enumerate(names)]
-        if data.task == "detection" and len(names) <= SERIES
+        if _has_objects(data) and len(names) <= SERIES
         else [],
     )
 
@@ -63,12 +64,18 @@ def splits_of(data: DataFacts) -> list[str]:
     return (usual + sorted(s for s in found if s not in usual))[:SPLITS]
 
 
+def _has_objects(data: DataFacts) -> bool:
+    """Whether there are boxes to draw and count: in detection, and in panoptic segmentation."""
+    return data.task == "detection" or len(data.boxes) > 0
+
+
 def _classes(data: DataFacts) -> Markup:
-    if data.task == "detection":
-        split = data.images.select("image", "split").unique("image")
-        rows = data.boxes.filter(pl.col("usable")).join(split, on="image", how="left", maintain_order="left")
-    else:
+    if data.task == "classification":
         rows = data.images
+    else:
+        labels = data.boxes.filter(pl.col("usable")) if _has_objects(data) else data.mask_values
+        split = data.images.select("image", "split").unique("image")
+        rows = labels.join(split, on="image", how="left", maintain_order="left")
     rows = rows.drop_nulls("class_name")
     splits = splits_of(data)
     counts = rows.group_by("class_name", "split").len()
@@ -80,6 +87,17 @@ def _classes(data: DataFacts) -> Markup:
     if len(splits) < 2:
         return bars("objects by class", [(name, [totals[name]]) for name in order])
     return bars("objects by class and split", [(n, [found.get((n, s), 0) for s in splits]) for n in order], splits)
+
+
+def _areas(data: DataFacts) -> Markup:
+    """Share of the pixels of whole masks that each class has."""
+    whole = data.masks.filter(pl.col("kind") != "instance")["file"].implode()
+    rows = data.mask_values.filter(pl.col("file").is_in(whole)).drop_nulls("class_name")
+    if not len(rows):
+        return Markup("")
+    areas = rows.group_by("class_name").agg(pl.col("pixels").sum()).sort(["pixels", "class_name"], descending=True)
+    total = max(int(areas["pixels"].sum()), 1)
+    return bars("area by class", [(name, [100 * pixels / total]) for name, pixels in areas.iter_rows()], unit=" %")
 
 
 def _relative(data: DataFacts) -> pl.DataFrame:
@@ -118,7 +136,7 @@ def _centres(data: DataFacts) -> Markup:
 
 
 def _per_image(data: DataFacts) -> Markup:
-    if data.task != "detection" or not len(data.images):
+    if not _has_objects(data) or not len(data.images):
         return Markup("")
     counts = data.boxes.filter(pl.col("usable")).group_by("image").len()
     joined = data.images.select("image", "split").join(counts, on="image", how="left").with_columns(
@@ -160,7 +178,7 @@ def _samples(result: Result, data: DataFacts, thumbnails: Thumbnails) -> list[Ti
     if not len(readable) or thumbnails.root is None:
         return []
     picked = readable[np.unique(np.linspace(0, len(readable) - 1, SAMPLES).round().astype(int)).tolist()]
-    boxes = boxes_of(result, set(picked["image"])) if data.task == "detection" else {}
+    boxes = boxes_of(result, set(picked["image"])) if _has_objects(data) else {}
     tiles = [
         thumbnails.tile(image, boxes.get(image, ()), note=plain(name or split or "", 60))
         for image, name, split in picked.select("image", "class_name", "split").iter_rows()

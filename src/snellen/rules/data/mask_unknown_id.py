@@ -76,9 +76,10 @@ class MaskUnknownId(Rule):
         pixels = int(rows["pixels"].sum()) / max(int(rows.unique("file")["mask_pixels"].sum()), 1)
         what = "colour" if coloured else "value"
         told = f"{what} {names[0]} stands" if len(names) == 1 else f"{len(names):,} {what}s ({listed(names, 5)}) stand"
+        whose = "its" if len(files) == 1 else "their"
         return Finding(
             message=f"{told} for no class: {plural(len(files), 'mask holds', 'masks hold')} "
-            f"{'it' if len(names) == 1 else 'them'}, {pixels:.2%} of {'its' if len(files) == 1 else 'their'} pixels; an index error in training, or "
+            f"{'it' if len(names) == 1 else 'them'}, {pixels:.2%} of {whose} pixels; an index error in training, or "
             "background without a word",
             place=Place(file=files[0], image=images[0] if len(images) == 1 else None),
             evidence={"values": values[:100], "share": pixels, "images": images[:EXAMPLES]},
