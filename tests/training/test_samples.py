@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from snellen.data.decoding import decode
 from snellen.data.facts import DataFacts
-from snellen.training.pixels import decode, fit_frame
+from snellen.training.pixels import fit_frame
 from snellen.training.recipe import default_recipe
 from snellen.training.samples import Samples, augmented, epoch_batches
 from snellen.training.splits import SamplesError, split_examples

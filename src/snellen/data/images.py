@@ -1,57 +1,53 @@
-"""What one image file tells: header facts without decoding, and pixel facts from a single decode."""
+"""What one image file tells: header facts without decoding, and pixel facts from a single decode.
+
+Damage: a JPEG or PNG cut short lacks its end marker (`complete`), wherever it was cut; what the decoder refuses is an
+`error`; so is a PNG whose checksums disagree with its pixels. A JPEG has no checksum: a flipped bit among its pixels
+shows only where the decoder stumbles over it (less than one in twenty), and is else a smear that no reader reports.
+"""
 
 import io
 import stat
-import struct
-import warnings
-import zlib
+import threading
+from contextlib import nullcontext
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from snellen.data import hashes
+from snellen.data.containers import complete, pixel_size, png_damage, too_many_scans
+from snellen.data.decoding import (
+    MAX_PIXELS,
+    UNREADABLE,
+    draft,
+    eight_bit,
+    file_size,
+    has_alpha,
+    open_image,
+    orientation,
+    too_large,
+    upright,
+)
+from snellen.data.metadata import metadata
+from snellen.data.statistics import SIDE, grey_of, halved, reduced, sharpness, statistics
 from snellen.findings.severity import Tier
 
-MAX_PIXELS = 100_000_000
-"""Larger images are not decoded (300 MB as RGB)."""
 MAX_BYTES = 1 << 29
 """Larger image files are not read (512 MiB)."""
-SIDE = 256
-"""Long side at which pixels are measured, so that sharpness does not depend on resolution."""
-EXIF_ORIENTATION = 0x0112
-UNREADABLE = (
-    OSError, UnidentifiedImageError, ValueError, SyntaxError, struct.error, zlib.error, IndexError, KeyError, TypeError,
-    EOFError, OverflowError, MemoryError, ZeroDivisionError, AttributeError, AssertionError, RuntimeError,
-    NotImplementedError, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
-"""What Pillow's decoders raise on damaged files; all of it means the file cannot be used."""
-
-
-def displayed_size(path: Path) -> tuple[int, int] | None:
-    """Width and height after EXIF rotation, from the header alone; None when it cannot be read."""
-    if not path.is_file():  # a pipe would block
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if turned else (image.width, image.height)
-    except UNREADABLE:
-        try:
-            with path.open("rb") as file:
-                return _png_size(file.read(24))
-        except OSError:
-            return None
+LARGE_BYTES = 1 << 26
+"""Files above this (64 MiB), and pictures above LARGE_PIXELS, are measured one at a time, to bound memory."""
+LARGE_PIXELS = 32_000_000
+_one_large = threading.RLock()
+TILE_WIDTH, TILE_LENGTH = 322, 323
 
 
 def measure(path: Path, tier: Tier) -> dict[str, Any]:
-    """The columns of `IMAGES` that `tier` asks for, of the file at `path`. Never raises on what a file holds."""
+    """The columns of `IMAGES` that `tier` asks for, of the file at `path`. Never raises on what a file holds.
+
+    Memory: the file's bytes (at most MAX_BYTES) and its pixels (at most MAX_PIXELS of 4 bytes, and as much again for
+    modes that must be converted); at most one such file at a time in a process.
+    """
     row: dict[str, Any] = {"exists": False, "decoded": False if tier >= Tier.PIXELS else None}
     try:
         state = path.stat()
@@ -60,88 +56,80 @@ def measure(path: Path, tier: Tier) -> dict[str, Any]:
         row["bytes"] = size = state.st_size
         if size > MAX_BYTES:
             return row | {"exists": True, "error": f"too large: {size:,} bytes, the limit is {MAX_BYTES:,}"}
-        data = path.read_bytes()
+        with _one_large if size > LARGE_BYTES else nullcontext():
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES)
+            return row | _content(data, tier)
     except FileNotFoundError:
-        return row
+        return {"exists": False, "decoded": row["decoded"]}
     except (OSError, ValueError) as error:
         return row | {"exists": True, "error": f"cannot be read: {getattr(error, 'strerror', None) or error}"}
-    row |= {"exists": True, "hash": blake2b(data, digest_size=16).hexdigest(), "complete": _complete(data)}
+
+
+def _content(data: bytes, tier: Tier) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "exists": True, "bytes": len(data), "hash": blake2b(data, digest_size=16).hexdigest(),
+        "complete": complete(data),
+    }  # fmt: skip
     if not data:
         return row | {"error": "the file is empty"}
+    file = io.BytesIO(data)
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            row |= {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
-            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-            row["exif_orientation"] = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-            if image.width * image.height > MAX_PIXELS:
-                return row | {"error": _too_large(image.width, image.height)}
+        with open_image(file) as image:
+            width, height = file_size(image)
+            row |= {"format": image.format, "mode": image.mode, "width": width, "height": height}
+            row["exif_orientation"] = orientation(image)
+            row |= metadata(image, data)
+            if why := _refusal(image, file, data):
+                return row | {"error": why}
             if tier >= Tier.PIXELS:
                 row |= _pixels(image)
     except UNREADABLE as error:
-        size_wh = _png_size(data)
-        if size_wh and size_wh[0] * size_wh[1] > MAX_PIXELS:
-            return row | {"format": "PNG", "width": size_wh[0], "height": size_wh[1], "error": _too_large(*size_wh)}
+        size_wh = pixel_size(data)
+        if size_wh and (why := too_large(*size_wh)):
+            kind = "PNG" if data.startswith(b"\x89") else "JPEG"
+            return row | {"format": kind, "width": size_wh[0], "height": size_wh[1], "error": why}
         text = "no decoder knows its content" if isinstance(error, UnidentifiedImageError) else str(error)
         row["error"] = "too large: " + text if isinstance(error, Image.DecompressionBombError) else text
         row["error"] = row["error"] or type(error).__name__
     return row
 
 
-def _too_large(width: int, height: int) -> str:
-    return f"too large: {width} x {height} pixels, the limit is {MAX_PIXELS:,}"
-
-
-def _png_size(data: bytes) -> tuple[int, int] | None:
-    if len(data) < 24 or not data.startswith(b"\x89PNG\r\n\x1a\n") or data[12:16] != b"IHDR":
-        return None
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
-
-
-def _complete(data: bytes) -> bool | None:
-    """Whether the end marker is there: JPEG EOI (padding or other data may follow), PNG IEND; else None."""
-    if data.startswith(b"\xff\xd8"):
-        # Cameras append previews and padding after the marker, so it may stand before the file's end.
-        return data.rstrip(b"\0\r\n ").endswith(b"\xff\xd9") or b"\xff\xd9" in data[-65536:]
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" in data[-65536:]
+def _refusal(image: Image.Image, file: io.BytesIO, data: bytes) -> str | None:
+    """Why the pixels are not to be decoded; None when they are."""
+    if why := too_large(*image.size):
+        return why
+    if image.format == "PNG":
+        at = file.tell()
+        damage = png_damage(file, data)
+        file.seek(at)  # Pillow goes on where the header ended
+        return damage
+    if image.info.get("progressive") and too_many_scans(data):
+        return "a progressive JPEG of so many scans that decoding it would not end"
+    if image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        sides = tags.get(TILE_WIDTH, 0), tags.get(TILE_LENGTH, 0)
+        if all(isinstance(side, int) for side in sides) and sides[0] * sides[1] > MAX_PIXELS:
+            return f"too large: tiles of {sides[0]} x {sides[1]} pixels, the limit is {MAX_PIXELS:,}"
     return None
 
 
 def _pixels(image: Image.Image) -> dict[str, Any]:
-    """Pixel facts of an open image. A JPEG is decoded at the smallest eighth that still covers SIDE."""
-    image.draft(image.mode, (SIDE, SIDE))
-    image.load()
-    rgb = _rgb(ImageOps.exif_transpose(image))
-    scale = SIDE / max(rgb.shape[:2])
-    if scale < 1:
-        shape = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
-        rgb = np.asarray(cv2.resize(rgb, shape, interpolation=cv2.INTER_AREA), np.uint8)
-    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-    unit = rgb.astype(np.float32) / np.float32(255)
-    # Perceived brightness, HSP model (Finley 2006).
-    brightness = np.sqrt(unit.astype(np.float32) ** 2 @ np.array([0.241, 0.691, 0.068], np.float32))
-    dark, bright = np.percentile(brightness, [1, 99])
-    share = np.bincount(grey.ravel(), minlength=256) / grey.size
-    share = share[share > 0]
-    means, deviations = unit.mean(axis=(0, 1)), unit.std(axis=(0, 1))
-    return {
-        "decoded": True,
-        "brightness_p1": float(dark), "brightness_p99": float(bright), "contrast": float(brightness.std()),
-        "entropy": max(0.0, float(-(share * np.log2(share)).sum())),
-        "sharpness": float(cv2.Laplacian(grey, cv2.CV_64F).var()),
-        **{f"mean_{c}": float(m) for c, m in zip("rgb", means, strict=True)},
-        **{f"std_{c}": float(d) for c, d in zip("rgb", deviations, strict=True)},
-        **hashes.columns(grey),
-    }  # fmt: skip
-
-
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """HxWx3, uint8; 16-bit greys are scaled by 257, 32-bit and float ones from their own range."""
-    if image.mode.startswith(("I", "F")):
-        grey = np.nan_to_num(np.asarray(image, np.float64))
-        top = 65535.0 if image.mode.startswith("I;16") else max(float(grey.max()), 1.0)
-        image = Image.fromarray(np.clip(grey / top * 255, 0, 255).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"), np.uint8)
+    """Pixel facts of an open image, of one decode."""
+    area = image.width * image.height
+    draft(image, SIDE)
+    if not image.info.get("progressive"):  # a progressive JPEG keeps all its coefficients whatever the scale
+        area = image.width * image.height
+    with _one_large if area > LARGE_PIXELS else nullcontext():
+        image.load()
+        image = upright(image)
+        alpha = None
+        if has_alpha(image) and not image.mode.startswith(("I", "F")):
+            image = image.convert("RGBA")
+            low, high = image.getchannel("A").getextrema()
+            alpha = (high - low) / 255  # type: ignore[operator]  # one channel: two numbers
+        pixels = reduced(eight_bit(image))
+    small = halved(pixels)
+    grey = grey_of(small)
+    measured = {"decoded": True, "alpha_spread": alpha, "sharpness": sharpness(grey_of(pixels))}
+    return measured | statistics(small, grey) | hashes.columns(grey)

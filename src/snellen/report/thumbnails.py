@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-from PIL import Image, ImageOps, features
+from PIL import Image, features
 
-from snellen.data.images import EXIF_ORIENTATION, MAX_PIXELS, UNREADABLE
+from snellen.data.decoding import UNREADABLE, eight_bit, file_size, open_image, orientation, too_large, upright
 from snellen.report.plain import plain
 from snellen.report.svg import SERIES, element, rect, tooltip
 
@@ -129,19 +129,19 @@ class _Frame:
 
 
 def _encode(path: Path, focus: Box | None) -> tuple[str, _Frame]:
-    with Image.open(path) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"{width} × {height} px is more than {MAX_PIXELS // 10**6} megapixels: not decoded")
-        turned = image.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8}
-        if turned:
+    with open_image(path) as image:
+        width, height = file_size(image)
+        if refusal := too_large(width, height):
+            raise ValueError(refusal)
+        if orientation(image) >= 5:
             width, height = height, width
         frame = _window(width, height, focus)
         wanted = SIDE * 2 / max(frame.width, frame.height)
         if wanted < 1:
             # A JPEG decoded at an eighth of its size costs a fraction of the time.
             image.draft("RGB", (max(1, int(image.size[0] * wanted)), max(1, int(image.size[1] * wanted))))
-        whole = _eight_bit(ImageOps.exif_transpose(image))
+        image.load()
+        whole = eight_bit(upright(image)).convert("RGB")
     sx, sy = whole.size[0] / width, whole.size[1] / height
     corners = (frame.x * sx, frame.y * sy, (frame.x + frame.width) * sx, (frame.y + frame.height) * sy)
     factor = SIDE / max(frame.width, frame.height)
@@ -170,21 +170,6 @@ def _window(width: int, height: int, focus: Box | None) -> _Frame:
     x = min(max((x1 + x2) / 2 - window / 2, 0), width - window)
     y = min(max((y1 + y2) / 2 - window / 2, 0), height - window)
     return _Frame(x, y, window, window, True)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """RGB; deep greys are stretched to their own range, transparency is laid on white."""
-    if image.mode.startswith(("I", "F")):
-        deep = image.convert("F")
-        low, high = deep.getextrema()
-        low, high = float(low), float(high)  # type: ignore[arg-type]
-        span = high - low if math.isfinite(high - low) and high > low else 1.0
-        return deep.point(lambda v: v * (255 / span) - low * (255 / span)).convert("L").convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA"} or (image.mode == "P" and "transparency" in image.info):
-        solid = image.convert("RGBA")
-        paper = Image.new("RGBA", solid.size, "white")
-        return Image.alpha_composite(paper, solid).convert("RGB")
-    return image.convert("RGB")
 
 
 def _picture(data: str, frame: _Frame, overlays: Sequence[Overlay], caption: str) -> Markup:

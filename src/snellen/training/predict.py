@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snellen.data.images import UNREADABLE
+from snellen.data.decoding import UNREADABLE, decode
 from snellen.data.records import clean
 from snellen.evaluation.facts import PREDICTIONS
 from snellen.facts import table
@@ -18,7 +18,7 @@ from snellen.models import create
 from snellen.models.detection.ssdlite import detect
 from snellen.progress import Progress, silent
 from snellen.training import checkpoint
-from snellen.training.pixels import decode, fit_frame
+from snellen.training.pixels import fit_frame
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunError, RunFolder, read_model
 from snellen.training.splits import LEDGER

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, horizontal_flip, resize
 
-from snellen.data.images import UNREADABLE
-from snellen.training.pixels import PAD, decode, fit_frame
+from snellen.data.decoding import UNREADABLE, decode
+from snellen.training.pixels import PAD, fit_frame
 from snellen.training.recipe import Recipe
 from snellen.training.splits import Example, SamplesError
 
