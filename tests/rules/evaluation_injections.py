@@ -11,7 +11,10 @@ import polars as pl
 from snellen.evaluation.classification import evaluate_classification
 from snellen.evaluation.detection import evaluate_detection
 from snellen.evaluation.facts import ScoreFacts
+from snellen.evaluation.multilabel import evaluate_multilabel
+from snellen.evaluation.panoptic import PanopticImage, Segment, evaluate_panoptic
 from snellen.evaluation.records import sift_boxes
+from snellen.evaluation.semantic import evaluate_semantic
 from snellen.evaluation.suppression import by_image_and_class, suppress
 
 Subject = Callable[[Path], list[Any]]
@@ -172,7 +175,41 @@ def crowded(_: Path) -> list[ScoreFacts]:
     return scored(crowd, guesses, images)
 
 
+def several_labels(_: Path) -> list[ScoreFacts]:
+    rng = np.random.default_rng(7)
+    truth = rng.random((400, 4)) < 0.3
+    scores = np.clip(0.4 * truth + 0.6 * rng.random(truth.shape), 0, 1)
+    return [evaluate_multilabel([f"{i:04d}.jpg" for i in range(400)], truth, scores, CLASSES)]
+
+
+def label_maps(_: Path) -> list[ScoreFacts]:
+    """Regions whose borders are a few pixels off."""
+    rng = np.random.default_rng(8)
+    pairs = []
+    for i in range(60):
+        truth = rng.integers(0, 4, (6, 8)).repeat(12, axis=0).repeat(12, axis=1)
+        pairs.append((f"{i:04d}.png", truth, np.roll(truth, rng.integers(-2, 3, 2), axis=(0, 1))))
+    return [evaluate_semantic(pairs, CLASSES)]
+
+
+def segments(_: Path) -> list[ScoreFacts]:
+    """Tiles as segments, the odd one misnamed."""
+    rng = np.random.default_rng(9)
+    images = []
+    for i in range(60):
+        ids = np.arange(1, 25).reshape(4, 6).repeat(12, axis=0).repeat(12, axis=1)
+        truth = [Segment(k, CLASSES[rng.integers(4)], crowd=bool(rng.random() < 0.03)) for k in range(1, 25)]
+        told = [Segment(s.id, s.class_name if rng.random() < 0.9 else CLASSES[rng.integers(4)]) for s in truth]
+        images.append(
+            PanopticImage(f"{i:04d}.png", ids, truth, np.roll(ids, rng.integers(-2, 3, 2), axis=(0, 1)), told)
+        )
+    return [evaluate_panoptic(images, CLASSES, CLASSES[:2])]
+
+
 CLEAN: dict[str, Subject] = {
+    "several labels": several_labels,
+    "label maps": label_maps,
+    "segments": segments,
     "good digits": good_digits,
     "mediocre digits": mediocre_digits,
     "few digits": few_digits,
