@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from snellen.result import Result as Result
     from snellen.training.recipe import Recipe as Recipe
     from snellen.verbs.check import check as check
+    from snellen.verbs.compare import compare as compare
     from snellen.verbs.convert import convert as convert
     from snellen.verbs.demo import demo as demo
     from snellen.verbs.evaluate import evaluate as evaluate
@@ -42,6 +43,7 @@ _WHERE = {
     "Result": ("snellen.result", "Result"),
     "all_rules": ("snellen.findings.registry", "all_rules"),
     "check": ("snellen.verbs.check", "check"),
+    "compare": ("snellen.verbs.compare", "compare"),
     "convert": ("snellen.verbs.convert", "convert"),
     "demo": ("snellen.verbs.demo", "demo"),
     "evaluate": ("snellen.verbs.evaluate", "evaluate"),

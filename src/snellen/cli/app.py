@@ -6,7 +6,8 @@ from importlib import import_module
 import typer
 
 VERBS = (
-    "exam", "check", "convert", "inspect", "train", "evaluate", "predict", "demo", "report", "explain", "rules",
+    "exam", "check", "convert", "inspect", "train", "evaluate", "compare",
+    "predict", "demo", "report", "explain", "rules",
 )  # fmt: skip
 
 app = typer.Typer(
