@@ -51,26 +51,6 @@ def overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
     return float(both / (areas - both))
 
 
-def overlapping_pairs(data: DataFacts, least: float) -> Iterator[tuple[dict[str, Any], dict[str, Any], float]]:
-    """Pairs of solid, non-crowd boxes of one image with IoU of at least `least`, and that IoU.
-
-    Boxes that overlap so much start close together, so each is compared only with those whose left edges are near.
-    Segments of a panoptic mask share no pixel, however their boxes lie.
-    """
-    if data.format == "panoptic":
-        return
-    solid = solid_boxes(data).filter(~pl.col("crowd").fill_null(False) & pl.col("image").is_not_null())
-    for _, group in solid.group_by("image", maintain_order=True):
-        rows = group.sort("x1", maintain_order=True).to_dicts()
-        for index, one in enumerate(rows):
-            reach = one["x2"] - least * (one["x2"] - one["x1"])
-            for other in rows[index + 1 :]:
-                if other["x1"] > reach:
-                    break
-                if (iou := overlap(one, other)) >= least:
-                    yield *sorted((one, other), key=lambda b: b["row"]), iou  # type: ignore[misc]
-
-
 def problem_findings(
     data: DataFacts, kind: str, consequence: str, fix: Callable[[Mapping[str, Any]], Fix | None] = lambda _: None
 ) -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions
-from snellen.rules.data._records import box_place, overlapping_pairs
+from snellen.rules.data._overlapping import overlapping_pairs
+from snellen.rules.data._records import box_place
 
 
 class ConflictingBox(Rule):

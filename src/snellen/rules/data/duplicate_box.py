@@ -5,7 +5,8 @@ from typing import Any
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
-from snellen.rules.data._records import box_place, overlapping_pairs
+from snellen.rules.data._overlapping import overlapping_pairs
+from snellen.rules.data._records import box_place
 
 
 class DuplicateBox(Rule):
