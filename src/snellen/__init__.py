@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from snellen.findings.registry import all_rules as all_rules
     from snellen.result import Result as Result
     from snellen.training.recipe import Recipe as Recipe
+    from snellen.verbs.calibrate import calibrate as calibrate
     from snellen.verbs.check import check as check
     from snellen.verbs.compare import compare as compare
     from snellen.verbs.convert import convert as convert
@@ -42,6 +43,7 @@ _WHERE = {
     "Recorder": ("snellen.watch.recorder", "Recorder"),
     "Result": ("snellen.result", "Result"),
     "all_rules": ("snellen.findings.registry", "all_rules"),
+    "calibrate": ("snellen.verbs.calibrate", "calibrate"),
     "check": ("snellen.verbs.check", "check"),
     "compare": ("snellen.verbs.compare", "compare"),
     "convert": ("snellen.verbs.convert", "convert"),

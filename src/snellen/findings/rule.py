@@ -3,10 +3,12 @@
 import inspect
 import re
 import typing
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from snellen.findings.measured import Measured
 from snellen.findings.severity import Category, Severity, Tier
 
 HEADINGS = (
@@ -67,6 +69,10 @@ class Rule:
     causes: ClassVar[tuple[str, ...]] = ()
     """Names of rules of whose findings, at the same place, this rule's finding is only a consequence."""
     Options: ClassVar[type[RuleOptions]] = RuleOptions
+
+    measured: ClassVar[Callable[..., Measured] | None] = None
+    """A rule with a threshold over records defines it beside `check`, with facts of the same kind: the numbers that
+    the threshold cuts, for `snellen calibrate`. Both go by one expression."""
 
     def __init__(self, options: RuleOptions | None = None, severity: Severity | None = None) -> None:
         self.options: Any = options if options is not None else self.Options()

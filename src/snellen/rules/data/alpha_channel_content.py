@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import image_place
 
 
@@ -45,6 +46,10 @@ class AlphaChannelContent(Rule):
 
         min_spread: float = 0.02
         """Largest minus smallest alpha, 0..1; below it the channel is constant but for rounding."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(data.images["alpha_spread"], "min_spread", "largest minus smallest alpha, 0..1", "images")
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.findings.words import plural
 from snellen.rules.data._images import image_place
 from snellen.rules.data._records import EXAMPLES
@@ -51,6 +52,12 @@ class BakedInBorder(Rule):
         """Share of the picture, 0..1, that bars must take; a frame line is below it."""
         max_images: float = 0.2
         """Share of the images, 0..1, from which plain edges are how the data looks."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            data.images["border"], "min_share", "share of the image in bars along its edges, 0..1", "images"
+        )
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

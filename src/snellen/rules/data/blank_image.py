@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 
 
 class BlankImage(Rule):
@@ -45,6 +46,12 @@ class BlankImage(Rule):
 
         max_contrast: float = 0.004
         """Standard deviation of brightness, 0..1, below which an image is blank; one of 255 grey levels."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            data.images["contrast"], "max_contrast", "standard deviation of brightness, 0..1", "images", above=False
+        )
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -7,6 +7,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import MIN_IMAGES, image_place
 
 
@@ -53,6 +54,12 @@ class BlurryImage(Rule):
         deviations: float = 3.5
         """Robust standard deviations below the dataset's median; the usual cut for outliers (Iglewicz & Hoaglin "
         "1993)."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            data.images["sharpness"], "max_sharpness", "variance of the Laplacian at 256 px", "images", above=False
+        )
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

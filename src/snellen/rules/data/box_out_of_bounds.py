@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import box_place, solid_boxes
 
 ROUNDING = 0.001
@@ -61,17 +62,27 @@ class BoxOutOfBounds(Rule):
         tolerance_share: float = 0.001
         """The same as a share of the image's side."""
 
+    def _boxes(self, data: DataFacts) -> pl.DataFrame:
+        """Boxes that reach into their image, with the `excess` in pixels of the side that lies farthest beyond it."""
+        boxes = solid_boxes(data).filter(pl.col("true_width").is_not_null())
+        low = pl.max_horizontal(-pl.col("x1"), -pl.col("y1"))
+        high = pl.max_horizontal(pl.col("x2") - pl.col("true_width"), pl.col("y2") - pl.col("true_height"))
+        inside = (pl.col("x1") < pl.col("true_width")) & (pl.col("y1") < pl.col("true_height"))
+        inside &= (pl.col("x2") > 0) & (pl.col("y2") > 0)
+        return boxes.filter(inside).with_columns(excess=pl.max_horizontal(low, high))
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts; negative where a box ends before the image's edge."""
+        return Measured(self._boxes(data)["excess"], "tolerance_px", "pixels beyond the image", "boxes")
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        boxes = solid_boxes(data).filter(pl.col("true_width").is_not_null())
-        for box in boxes.iter_rows(named=True):
+        for box in self._boxes(data).iter_rows(named=True):
             width, height = box["true_width"], box["true_height"]
-            if box["x1"] >= width or box["y1"] >= height or box["x2"] <= 0 or box["y2"] <= 0:
-                continue
             over = [(max(-box["x1"], box["x2"] - width), width), (max(-box["y1"], box["y2"] - height), height)]
             if not any(o > max(self.options.tolerance_px, self.options.tolerance_share * side) for o, side in over):
                 continue
-            excess = max(o for o, _ in over)
+            excess = box["excess"]
             yield Finding(
                 message=f"the box reaches {excess:.1f} px beyond the {width} x {height} image: the network is asked "
                 "for an edge it cannot see, and albumentations raises",

@@ -7,6 +7,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import box_place, solid_boxes
 
 
@@ -58,8 +59,7 @@ class BoxSizeOutlier(Rule):
         min_boxes: int = 50
         """Boxes of a class below which it has no usual size."""
 
-    def check(self, data: DataFacts) -> Iterator[Finding]:
-        """Yield the findings."""
+    def _boxes(self, data: DataFacts) -> pl.DataFrame:
         boxes = solid_boxes(data).filter(
             (pl.col("true_width") > 0) & (pl.col("true_height") > 0) & ~pl.col("crowd").fill_null(False)
         )
@@ -69,9 +69,18 @@ class BoxSizeOutlier(Rule):
         boxes = boxes.with_columns(middle=pl.col("log").median().over("class_name"))
         spread = 1.4826 * (pl.col("log") - pl.col("middle")).abs().median().over("class_name")
         # Half a doubling at least, so that a class of equal boxes has no outlier of a pixel's difference.
-        boxes = boxes.with_columns(
+        return boxes.with_columns(
             far=(pl.col("log") - pl.col("middle")).abs() / pl.max_horizontal(spread, pl.lit(0.35))
         )
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        enough = self._boxes(data).filter(pl.col("count") >= self.options.min_boxes)
+        return Measured(enough["far"], "deviations", "robust deviations of log area from the class's median", "boxes")
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        boxes = self._boxes(data)
         odd = boxes.filter((pl.col("count") >= self.options.min_boxes) & (pl.col("far") > self.options.deviations))
         for box in odd.iter_rows(named=True):
             yield Finding(

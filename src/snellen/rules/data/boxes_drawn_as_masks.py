@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import EXAMPLES
 
 
@@ -50,11 +51,21 @@ class BoxesDrawnAsMasks(Rule):
         min_outlines: int = 10
         """Outlines below which nothing is inferred."""
 
-    def check(self, data: DataFacts) -> Iterator[Finding]:
-        """Yield the findings."""
+    def _outlines(self, data: DataFacts) -> pl.DataFrame:
         extent = (pl.col("x2") - pl.col("x1")) * (pl.col("y2") - pl.col("y1"))
         known = data.outlines.filter((pl.col("kind") != "oriented") & (extent > 0) & pl.col("area").is_not_null())
-        full = known.filter(pl.col("area") >= self.options.min_fill * extent)
+        return known.with_columns(fill=pl.col("area") / extent)
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            self._outlines(data)["fill"], "min_fill", "share of the extent that is enclosed, 0..1", "outlines"
+        )
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        known = self._outlines(data)
+        full = known.filter(pl.col("fill") >= self.options.min_fill)
         enough = known.height >= self.options.min_outlines
         if enough and full.height >= self.options.min_share * known.height:
             yield Finding(

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings.measured import Measured
 from snellen.findings.words import plural
 from snellen.rules.data._records import EXAMPLES
 
@@ -46,13 +47,20 @@ class CrowdedImage(Rule):
         max_objects: int = 100
         """Detections an image: COCO's maxDets and torchvision's and DETR's default."""
 
+    def _counted(self, data: DataFacts) -> pl.DataFrame:
+        objects = data.boxes.filter(pl.col("usable") & ~pl.col("crowd").fill_null(False))
+        return objects.group_by("image").len("objects")
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(self._counted(data)["objects"], "max_objects", "objects of an image", "images with objects")
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        counted = (
-            data.boxes.filter(pl.col("usable") & ~pl.col("crowd").fill_null(False)).group_by("image").len("objects")
-        )
-        full = counted.filter(pl.col("objects") > self.options.max_objects).sort(
-            "objects", "image", descending=[True, False]
+        full = (
+            self._counted(data)
+            .filter(pl.col("objects") > self.options.max_objects)
+            .sort("objects", "image", descending=[True, False])
         )
         if full.is_empty():
             return

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import image_place, unusual
 
 
@@ -47,6 +48,12 @@ class DarkImage(Rule):
         """99th percentile of brightness, 0..1, below which an image is dark; cleanvision's limit."""
         usual_p99: float = 0.5
         """Median of it over the dataset, below which darkness is how the data looks."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            data.images["brightness_p99"], "max_p99", "99th percentile of brightness, 0..1", "images", above=False
+        )
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import image_place
 
 
@@ -48,10 +49,17 @@ class ExtremeAspectImage(Rule):
         departure: float = 3.0
         """Times the dataset's median ratio from which an image departs from it."""
 
+    def _sized(self, data: DataFacts) -> pl.DataFrame:
+        sides = pl.max_horizontal("width", "height") / pl.min_horizontal("width", "height")
+        return data.images.filter((pl.col("width") > 0) & (pl.col("height") > 0)).with_columns(ratio=sides)
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(self._sized(data)["ratio"], "min_ratio", "longer over shorter side", "images")
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        sides = pl.max_horizontal("width", "height") / pl.min_horizontal("width", "height")
-        sized = data.images.filter((pl.col("width") > 0) & (pl.col("height") > 0)).with_columns(ratio=sides)
+        sized = self._sized(data)
         usual = sized.select(pl.col("ratio").median()).item()
         if usual is None:
             return

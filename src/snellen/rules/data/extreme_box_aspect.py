@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import box_place, solid_boxes
 
 
@@ -48,13 +49,17 @@ class ExtremeBoxAspect(Rule):
         departure: float = 5.0
         """Times the class's median ratio."""
 
+    def _boxes(self, data: DataFacts) -> pl.DataFrame:
+        width, height = pl.col("x2") - pl.col("x1"), pl.col("y2") - pl.col("y1")
+        return solid_boxes(data).with_columns(ratio=pl.max_horizontal(width, height) / pl.min_horizontal(width, height))
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(self._boxes(data)["ratio"], "min_ratio", "longer over shorter side", "boxes")
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        width, height = pl.col("x2") - pl.col("x1"), pl.col("y2") - pl.col("y1")
-        boxes = solid_boxes(data).with_columns(
-            ratio=pl.max_horizontal(width, height) / pl.min_horizontal(width, height)
-        )
-        boxes = boxes.with_columns(usual=pl.col("ratio").median().over("class_name"))
+        boxes = self._boxes(data).with_columns(usual=pl.col("ratio").median().over("class_name"))
         least = pl.max_horizontal(pl.lit(self.options.min_ratio), self.options.departure * pl.col("usual"))
         for box in boxes.filter(pl.col("ratio") >= least).iter_rows(named=True):
             yield Finding(

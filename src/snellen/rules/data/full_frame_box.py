@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import box_place, solid_boxes
 
 
@@ -48,13 +49,22 @@ class FullFrameBox(Rule):
         max_boxes: float = 0.05
         """Share of the boxes, 0..1, from which full frames are how the data looks."""
 
-    def check(self, data: DataFacts) -> Iterator[Finding]:
-        """Yield the findings."""
+    def _boxes(self, data: DataFacts) -> pl.DataFrame:
+        """Boxes with the `share` of the image that they cover; null where they do not reach into it."""
         sized = solid_boxes(data).filter((pl.col("true_width") > 0) & (pl.col("true_height") > 0))
         inside_x = pl.min_horizontal("x2", "true_width") - pl.max_horizontal("x1", 0.0)
         inside_y = pl.min_horizontal("y2", "true_height") - pl.max_horizontal("y1", 0.0)
-        sized = sized.with_columns(share=inside_x * inside_y / (pl.col("true_width") * pl.col("true_height")))
-        full = sized.filter((pl.col("share") >= self.options.min_share) & (inside_x > 0))
+        share = inside_x * inside_y / (pl.col("true_width") * pl.col("true_height"))
+        return sized.with_columns(share=pl.when(inside_x > 0, inside_y > 0).then(share))
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(self._boxes(data)["share"], "min_share", "share of the image covered, 0..1", "boxes")
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        sized = self._boxes(data)
+        full = sized.filter(pl.col("share") >= self.options.min_share)
         if full.height >= self.options.max_boxes * sized.height:
             return
         for box in full.iter_rows(named=True):

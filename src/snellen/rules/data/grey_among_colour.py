@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.findings.words import plural
 from snellen.rules.data._images import image_place
 from snellen.rules.data._records import EXAMPLES
@@ -50,6 +51,12 @@ class GreyAmongColour(Rule):
         """Difference between channels, 0..1, below which a picture is grey: three of 255, JPEG's rounding."""
         max_share: float = 0.2
         """Share of the images, 0..1, from which grey is how the data looks."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            data.images["colour_spread"], "max_spread", "difference between channels, 0..1", "images", above=False
+        )
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.findings.words import plural
 from snellen.rules.data._images import image_place
 from snellen.rules.data._records import EXAMPLES
@@ -50,6 +51,10 @@ class HeavyCompression(Rule):
         """Quality, 1..100, below which blocks show."""
         usual_quality: int = 70
         """Median quality of the dataset, below which strong compression is how the data looks."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(data.images["jpeg_quality"], "max_quality", "JPEG quality, 1..100", "images", above=False)
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import image_place, unusual
 
 
@@ -49,6 +50,12 @@ class LowContrastImage(Rule):
         """Standard deviation of brightness, 0..1, below which an image is grey in grey: ten of 255 levels."""
         usual_contrast: float = 0.1
         """Median of it over the dataset, below which low contrast is how the data looks, as in electron microscopy."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            data.images["contrast"], "max_contrast", "standard deviation of brightness, 0..1", "images", above=False
+        )
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

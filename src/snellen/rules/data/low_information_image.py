@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import image_place, unusual
 
 
@@ -49,6 +50,10 @@ class LowInformationImage(Rule):
         """Bits, 0..8, below which an image holds next to nothing; cleanvision's limit."""
         usual_bits: float = 5.0
         """Median bits of the dataset, below which flat pictures are how the data looks."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(data.images["entropy"], "max_bits", "bits of grey-level entropy, 0..8", "images", above=False)
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

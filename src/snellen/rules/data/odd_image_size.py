@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 
 
 class OddImageSize(Rule):
@@ -50,15 +51,23 @@ class OddImageSize(Rule):
         min_images: int = 20
         """Images below which a dataset has no usual size."""
 
+    def _sized(self, data: DataFacts) -> pl.DataFrame:
+        sized = data.images.drop_nulls(["width", "height"])
+        sized = sized.with_columns(side=(pl.col("width") * pl.col("height")).sqrt())
+        usual = pl.col("side").median()
+        return sized.with_columns(usual=usual, ratio=pl.max_horizontal(pl.col("side") / usual, usual / pl.col("side")))
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(self._sized(data)["ratio"], "max_ratio", "side over median side, or its inverse", "images")
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        sized = data.images.drop_nulls(["width", "height"])
+        sized = self._sized(data)
         if sized.height < self.options.min_images:
             return
-        sized = sized.with_columns(side=(pl.col("width") * pl.col("height")).sqrt())
-        usual = float(sized.select(pl.col("side").median()).item())
-        ratio = pl.max_horizontal(pl.col("side") / usual, usual / pl.col("side"))
-        for row in sized.filter(ratio >= self.options.max_ratio).iter_rows(named=True):
+        usual = float(sized["usual"][0])
+        for row in sized.filter(pl.col("ratio") >= self.options.max_ratio).iter_rows(named=True):
             factor = row["side"] / usual
             times = f"{factor:.0f} times" if factor > 1 else f"1/{1 / factor:.0f} of"
             yield Finding(

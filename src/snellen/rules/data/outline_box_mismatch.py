@@ -7,6 +7,7 @@ import polars as pl
 from snellen.boxes import CORNERS
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import outline_place
 
 
@@ -50,8 +51,7 @@ class OutlineBoxMismatch(Rule):
         slack: float = 2.0
         """Pixels that a side may differ whatever the IoU: rounding, and the width of the last pixel."""
 
-    def check(self, data: DataFacts) -> Iterator[Finding]:
-        """Yield the findings."""
+    def _pairs(self, data: DataFacts) -> pl.DataFrame:
         stated = data.boxes.filter(
             pl.col("box_stated").fill_null(True) & pl.col("usable") & ~pl.col("crowd").fill_null(False)
         )
@@ -66,7 +66,21 @@ class OutlineBoxMismatch(Rule):
             pl.col("box_x2") - pl.col("box_x1")
         ) * (pl.col("box_y2") - pl.col("box_y1"))
         apart = pl.max_horizontal(*((pl.col(c) - pl.col(f"box_{c}")).abs() for c in CORNERS))
-        both = both.with_columns(iou=common / (areas - common), apart=apart)
+        return both.with_columns(iou=common / (areas - common), apart=apart)
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            self._pairs(data)["iou"],
+            "min_iou",
+            "IoU of box and outline's extent, 0..1",
+            "outlines with a box",
+            above=False,
+        )
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        both = self._pairs(data)
         odd = both.filter((pl.col("iou") < self.options.min_iou) & (pl.col("apart") > self.options.slack))
         for outline in odd.iter_rows(named=True):
             extent = [outline[c] for c in CORNERS]

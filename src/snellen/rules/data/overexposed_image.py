@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import image_place, unusual
 
 
@@ -46,6 +47,10 @@ class OverexposedImage(Rule):
         """5th percentile of brightness, 0..1, above which an image is white; cleanvision's limit."""
         usual_p5: float = 0.7
         """Median of it over the dataset, above which white is how the data looks."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(data.images["brightness_p5"], "min_p5", "5th percentile of brightness, 0..1", "images")
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import outline_place
 
 
@@ -45,6 +46,10 @@ class SkewedOrientedBox(Rule):
 
         max_skew: float = 5.0
         """Degrees; cvflow's limit."""
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(data.outlines["skew"], "max_skew", "degrees off the right angle", "rotated boxes")
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import outline_place
 
 
@@ -47,19 +48,26 @@ class SliverOutline(Rule):
         min_side: float = 16.0
         """Pixels of extent below which a few pixels decide."""
 
-    def check(self, data: DataFacts) -> Iterator[Finding]:
-        """Yield the findings."""
+    def _outlines(self, data: DataFacts) -> pl.DataFrame:
         wide, high = pl.col("x2") - pl.col("x1"), pl.col("y2") - pl.col("y1")
         side = self.options.min_side
-        thin = data.outlines.filter(
-            ~pl.col("kind").is_in(["oriented", "bitmap"])
-            & (wide > side)
-            & (high > side)
-            & (pl.col("area") > 0)
-            & (pl.col("area") < self.options.max_fill * wide * high)
+        large = ~pl.col("kind").is_in(["oriented", "bitmap"]) & (wide > side) & (high > side) & (pl.col("area") > 0)
+        return data.outlines.filter(large).with_columns(fill=pl.col("area") / (wide * high))
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(
+            self._outlines(data)["fill"],
+            "max_fill",
+            "share of the extent that is enclosed, 0..1",
+            "outlines",
+            above=False,
         )
-        for outline in thin.iter_rows(named=True):
-            fill = outline["area"] / ((outline["x2"] - outline["x1"]) * (outline["y2"] - outline["y1"]))
+
+    def check(self, data: DataFacts) -> Iterator[Finding]:
+        """Yield the findings."""
+        for outline in self._outlines(data).filter(pl.col("fill") < self.options.max_fill).iter_rows(named=True):
+            fill = outline["fill"]
             yield Finding(
                 message=f"the {outline['kind']} encloses {fill:.1%} of its extent (limit "
                 f"{self.options.max_fill:.0%}): a vertex "

@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.findings.measured import Measured
 from snellen.rules.data._records import box_place, solid_boxes
 
 
@@ -46,11 +47,18 @@ class SubpixelBox(Rule):
         min_side: float = 2.0
         """Pixels of the image; MMDetection drops below 1."""
 
+    def _boxes(self, data: DataFacts) -> pl.DataFrame:
+        short = pl.min_horizontal(pl.col("x2") - pl.col("x1"), pl.col("y2") - pl.col("y1"))
+        return solid_boxes(data).with_columns(short=short)
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(self._boxes(data)["short"], "min_side", "pixels of the shorter side", "boxes", above=False)
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        short = pl.min_horizontal(pl.col("x2") - pl.col("x1"), pl.col("y2") - pl.col("y1"))
         limit = self.options.min_side
-        for box in solid_boxes(data).with_columns(short=short).filter(pl.col("short") < limit).iter_rows(named=True):
+        for box in self._boxes(data).filter(pl.col("short") < limit).iter_rows(named=True):
             width, height = box["x2"] - box["x1"], box["y2"] - box["y1"]
             yield Finding(
                 message=f"the box is {width:.2g} x {height:.2g} px (limit {limit:g} px): it vanishes when the image is "

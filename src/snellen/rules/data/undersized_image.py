@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings.measured import Measured
 from snellen.rules.data._images import image_place
 
 
@@ -46,9 +47,16 @@ class UndersizedImage(Rule):
         min_side: int = 10
         """Pixels of the shorter side; what Ultralytics accepts."""
 
+    def _sized(self, data: DataFacts) -> pl.DataFrame:
+        return data.images.drop_nulls(["width", "height"]).with_columns(short=pl.min_horizontal("width", "height"))
+
+    def measured(self, data: DataFacts) -> Measured:
+        """The numbers that the threshold cuts."""
+        return Measured(self._sized(data)["short"], "min_side", "pixels of the shorter side", "images", above=False)
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        sized = data.images.drop_nulls(["width", "height"]).with_columns(short=pl.min_horizontal("width", "height"))
+        sized = self._sized(data)
         usual = sized.select(pl.col("short").median()).item()
         limit = self.options.min_side
         for row in sized.filter((pl.col("short") < limit) & (2 * pl.col("short") < usual)).iter_rows(named=True):
