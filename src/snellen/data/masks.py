@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from snellen.data.containers import pixel_size
 from snellen.data.decoding import UNREADABLE, open_image, too_large
 from snellen.data.images import MAX_BYTES
 from snellen.findings.severity import Tier
@@ -58,6 +59,9 @@ def measure_mask(path: Path, kind: str, tier: Tier) -> dict[str, Any]:
             if tier >= Tier.PIXELS:
                 row |= _contents(drawn_values(image, kind), kind)
     except UNREADABLE as error:
+        size = pixel_size(data)
+        if size and (why := too_large(*size)):
+            return {"width": size[0], "height": size[1], "error": why}
         text = "no decoder knows its content" if isinstance(error, UnidentifiedImageError) else str(error)
         row["error"] = "too large: " + text if isinstance(error, Image.DecompressionBombError) else text
         row["error"] = row["error"] or type(error).__name__

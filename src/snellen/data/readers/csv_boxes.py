@@ -12,6 +12,7 @@ Several files are splits by their names. Problem kinds of its own: none beyond t
 import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -75,10 +76,12 @@ def recognise(path: Path) -> Table | None:
             first = [
                 line for _, line in zip(range(LOOKED_AT), iter(lambda: lines.readline(MAX_LINE), ""), strict=False)
             ]
-        delimiter = max(",;\t", key=(first or [""])[0].count)
-        rows = list(csv.reader(first, delimiter=delimiter))
-    except (OSError, RecordError, csv.Error):
+    except (OSError, RecordError):
         return None
+    delimiter = max(",;\t", key=(first or [""])[0].count)
+    rows: list[list[str]] = []
+    with suppress(csv.Error):
+        rows.extend(csv.reader(first, delimiter=delimiter))
     cells = rows[0] if rows else []
     names = [re.sub(r"[\s_-]", "", cell.lower()) for cell in cells]
     columns = {meaning: names.index(n) for meaning, known in COLUMNS.items() for n in reversed(known) if n in names}
