@@ -67,6 +67,8 @@ def test_dense_masks_are_encoded_measured_and_decoded_as_in_pycocotools(
     again, problems = read(expected, *size)
     assert problems == []
     assert np.array_equal(again.runs, masks.runs)
+    texts = [r | {"counts": r["counts"].decode()} for r in expected]
+    assert np.array_equal(read(texts, *size)[0].runs, masks.runs)
     lists = [{"size": list(size), "counts": masks.counts(i).tolist()} for i in range(3)]
     assert np.array_equal(read(lists, *size)[0].runs, masks.runs)
 

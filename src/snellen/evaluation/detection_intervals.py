@@ -38,6 +38,7 @@ def detection_intervals(
         num_images=images,
         replicates=replicates,
         seed=seed,
+        max_dets=matching.max_dets,
     )
     metrics = dict(drawn.metrics)
     counts = evaluated.select("objects", "correct", "wrong").to_numpy().astype(np.float64)

@@ -37,7 +37,7 @@ OBJECTS: Schema = {
     "score": (pl.Float64(), "score of the match; null when missed"),
     "crowd": (pl.Boolean(), "ignored in scoring"),
     "cause": (pl.String(), "found; localisation or classification: the error that claims it; missed; null: ignored"),
-    "area": (pl.Float64(), "px^2, of the box"),
+    "area": (pl.Float64(), "px^2, as the size classes take it: as stated, else of the mask or box that is compared"),
     "aspect": (pl.Float64(), "width / height of the box"),
     "border": (pl.Boolean(), "reaches the edge of the image; null when its size is not known"),
     "neighbours": (pl.Int64(), "other objects of the image whose box touches this one; crowd regions are none"),
@@ -54,6 +54,12 @@ PER_CLASS: Schema = {
         "AP@[.5:.95] (detection) or average precision of the class (classification); null: no objects",
     ),
     "ap50": (pl.Float64(), "null in classification"),
+    "ap75": (pl.Float64(), "detection: AP at IoU 0.75"),
+    "ap_small": (pl.Float64(), "detection: AP@[.5:.95] of objects up to 32^2 px; null: there are none"),
+    "ap_medium": (pl.Float64(), "likewise from 32^2 to 96^2 px"),
+    "ap_large": (pl.Float64(), "likewise from 96^2 px on"),
+    "ar": (pl.Float64(), "detection: average recall over IoU 0.50:0.95, within the largest detection limit"),
+    "olrp": (pl.Float64(), "detection: optimal localisation-recall-precision error at IoU 0.5, 0 (best) to 1"),
     "precision": (pl.Float64(), "at `best_threshold` (detection) or of the argmax (classification)"),
     "recall": (pl.Float64(), "likewise"),
     "f1": (pl.Float64(), "likewise"),
@@ -230,6 +236,8 @@ class ScoreFacts(Facts):
     """`false_positive` and `false_negative` -> mAP50 points won without any false positive, or any object missed."""
     suppressed: dict[str, float] = field(default_factory=dict)
     """What suppression removed: limit (IoU), at_risk, lost (objects), cost (mAP50 points); empty where none shows."""
+    predictions_without_objects: int = 0
+    """Detection: scored predictions of classes that have not a single object; false as they are, they cost no mAP."""
     train_scores: dict[str, float] = field(default_factory=dict)
     """The headline metrics on the training split, where they were taken."""
 

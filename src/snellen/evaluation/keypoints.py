@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from snellen.evaluation.coco_core import (
-    AREA_RANGES,
     Detections,
     Matching,
     Objects,
@@ -28,8 +27,6 @@ CONVENTION = (
     "objects without labelled points ignored, no small objects"
 )
 MAX_DETS = 20
-KEYPOINT_AREAS: Floats = AREA_RANGES[[0, 2, 3]]
-KEYPOINT_AREA_NAMES = ("", "_medium", "_large")
 COCO_PERSON_SIGMAS: Floats = (
     np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], dtype=np.float64) / 1000
 )
@@ -99,17 +96,16 @@ def match_keypoints(
         KeypointOverlap(points, object_points, object_boxes_xywh, object_areas, sigmas),
         num_classes=num_classes,
         num_images=num_images,
-        area_ranges=KEYPOINT_AREAS,
         max_dets=(max_dets,),
     )
 
 
 def keypoint_summary(matching: Matching) -> dict[str, float | None]:
     """COCO's ten numbers: mAP, mAP50, mAP75, mAP_medium, mAP_large, and mAR likewise; None: undefined."""
-    summary = coco_summary(matching, KEYPOINT_AREA_NAMES)
+    summary = coco_summary(matching)
     recall = recalls(matching)[0, ..., -1]
     limit = matching.max_dets[-1]
-    ten = {name: value for name, value in summary.items() if name.startswith("mAP")}
+    ten = {name: summary[name] for name in ("mAP", "mAP50", "mAP75", "mAP_medium", "mAP_large")}
     ten["mAR"] = summary[f"mAR@{limit}"]
     for percent in (50, 75):
         ten[f"mAR{percent}"] = mean_defined(recall[np.isclose(matching.iou_thresholds, percent / 100)])

@@ -13,7 +13,7 @@ MAX_PIXELS = 2**31 - 1
 """Of one mask; more does not fit the run lengths."""
 MAX_COORDINATE = 1e6
 """Pixels; polygons are drawn step by step, so that a coordinate of 1e300 would never end."""
-_BLOCK = 1 << 22
+_BLOCK = 1 << 19
 """Bytes of dense masks padded at once."""
 _VERDICTS = {
     rle.BAD_CHARACTER: "malformed-rle",
@@ -131,42 +131,42 @@ def read_segmentations(items: Sequence[Any], sizes: Ints) -> tuple[Masks, list[t
     no-segmentation, malformed-polygon, malformed-rle, rle-size (the counts do not add up to the size), mask-size (not
     the image's), image-size (no pixels, or more than 2^31). Memory: the runs, 8 bytes each, and what is read.
     """
-    strings: dict[int, bytes] = {}
+    strings: dict[int, str] = {}
     lists: dict[int, Ints] = {}
     drawn: dict[int, rle.Runs] = {}
     bad: dict[int, str] = {}
-    for row, (item, (height, width)) in enumerate(zip(items, sizes.tolist(), strict=True)):
-        if not 0 < height * width <= MAX_PIXELS:
-            bad[row] = "image-size"
-        elif isinstance(item, Mapping):
+    heights, widths = sizes.T.tolist()
+    for row, (item, height, width) in enumerate(zip(items, heights, widths, strict=True)):
+        if isinstance(item, dict):
             size, given = item.get("size"), item.get("counts")
             if not isinstance(size, list | tuple) or len(size) != 2:
                 bad[row] = "malformed-rle"
-            elif list(size) != [height, width]:
+            elif size[0] != height or size[1] != width:
                 bad[row] = "mask-size"
-            elif isinstance(given, bytes):
+            elif isinstance(given, str) and given.isascii():
                 strings[row] = given
-            elif isinstance(given, str):
-                strings[row] = given.encode("ascii", "replace").replace(b"?", b"!")  # no character of the code
+            elif isinstance(given, bytes) and given.isascii():
+                strings[row] = given.decode("ascii")
             elif (numbers := _integers(given)) is not None:
                 lists[row] = numbers
             else:
                 bad[row] = "malformed-rle"
-        elif isinstance(item, list | tuple) and item:
-            runs = _draw(item, height, width)
-            if runs is None:
-                bad[row] = "malformed-polygon"
-            else:
-                drawn[row] = runs
-        else:
+        elif not isinstance(item, list | tuple) or not item:
             bad[row] = "no-segmentation"
+        elif not 0 < height * width <= MAX_PIXELS:
+            bad[row] = "image-size"
+        elif (runs := _draw(item, height, width)) is not None:
+            drawn[row] = runs
+        else:
+            bad[row] = "malformed-polygon"
     pixels = sizes[:, 0] * sizes[:, 1]
+    pixels[(pixels <= 0) | (pixels > MAX_PIXELS)] = -1  # no counts add up to it
     none = np.zeros((0, 2), dtype=np.uint32)
     parts: list[tuple[Ints, rle.Runs, Ints]] = [
         (_rows(drawn), np.concatenate([none, *drawn.values()]), _offsets(drawn.values())),
         (_rows(bad), none, np.zeros(len(bad) + 1, dtype=np.int64)),
     ]
-    text = np.frombuffer(b"".join(strings.values()), dtype=np.uint8)
+    text = np.frombuffer("".join(strings.values()).encode("ascii"), dtype=np.uint8)
     counts = np.concatenate([np.zeros(0, dtype=np.int64), *lists.values()])
     for rows, parsed in (
         (_rows(strings), rle.parse_strings(text, _offsets(strings.values()), pixels[_rows(strings)])),
@@ -174,7 +174,8 @@ def read_segmentations(items: Sequence[Any], sizes: Ints) -> tuple[Masks, list[t
     ):
         runs, starts, verdicts = parsed
         parts.append((rows, runs, starts))
-        bad |= {int(rows[i]): _VERDICTS[int(verdicts[i])] for i in np.flatnonzero(verdicts)}
+        for i in np.flatnonzero(verdicts):
+            bad[int(rows[i])] = _VERDICTS[int(verdicts[i])] if pixels[rows[i]] > 0 else "image-size"
     order = np.concatenate([rows for rows, _, _ in parts])
     flat = np.concatenate([runs for _, runs, _ in parts])
     starts = np.append(0, np.cumsum(np.concatenate([np.diff(starts) for _, _, starts in parts])))

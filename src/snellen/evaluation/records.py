@@ -7,6 +7,8 @@ import polars as pl
 from snellen.boxes import CORNERS
 
 MAX_VALUE = 200
+SHAPES = ("rings", "rle", "rle_height", "rle_width", "xyv")
+"""Columns that pass as they are where a table has them: see `geometry`."""
 _ROUNDING = 1e-6
 """A score may exceed 0..1 by a float32 rounding; it is clipped without a word."""
 
@@ -20,8 +22,8 @@ def sift_boxes(
     problem of a record names it, and it is left out of scoring: unknown-image, unknown-class, nan-box, infinite-box,
     inverted-box (x2 < x1 or y2 < y1), empty-box (no width or no height), nan-score, infinite-score,
     score-out-of-range (not within 0..1). Objects get the same kinds with `object-` in front. Problems count rows
-    from 1. Usable rows keep their order and gain `row`, `image_index` and `class_index`. Raises KeyError for a
-    missing column.
+    from 1. Usable rows keep their order, and the columns of SHAPES, and gain `row`, `image_index` and `class_index`;
+    an object's `area` (px^2, as stated) becomes `stated_area`. Raises KeyError for a missing column.
     """
     wanted = ["image", "class_name", *CORNERS, *(["score"] if scored else [])]
     absent = [name for name in wanted if name not in records.columns]
@@ -34,6 +36,12 @@ def sift_boxes(
         pl.col("image", "class_name").cast(pl.String),
         pl.col(numbers).cast(pl.Float64, strict=False),
         *([] if scored else [crowd.alias("crowd")]),
+        *(pl.col(name) for name in SHAPES if name in records.columns),
+        *(
+            [pl.col("area").cast(pl.Float64, strict=False).alias("stated_area")]
+            if "area" in records.columns and not scored
+            else []
+        ),
     )
     table = table.with_columns(
         pl.col("image").replace_strict(_positions(images), default=None, return_dtype=pl.Int64).alias("image_index"),
