@@ -19,7 +19,8 @@ from snellen.evaluation.facts import (
     SCORES,
     ScoreFacts,
 )
-from snellen.evaluation.panoptic_match import SegmentMatch, Segments, match_segments, segment_boxes
+from snellen.evaluation.panoptic_match import SegmentMatch, Segments, match_segments
+from snellen.evaluation.panoptic_rows import Sides, count_confusion, object_rows, prediction_rows
 from snellen.evaluation.records import MAX_VALUE
 from snellen.facts import table
 
@@ -88,15 +89,14 @@ def evaluate_panoptic(
     confusion = np.zeros((len(class_names) + 1, len(class_names) + 1), dtype=np.int64)
     row = 0
     for row, image in enumerate(images, 1):
-        known = _read(image, position)
-        problems += [{"row": row, "image": image.name, **problem} for problem in known.problems]
-        if known.true is None or known.predicted is None:
+        sides, found = _read(image, position)
+        problems += [{"row": row, "image": image.name, **problem} for problem in found]
+        if sides is None:
             continue
-        match = match_segments(known.true_map, known.true, known.predicted_map, known.predicted)
-        counts.append(_counts(match, known.true, known.predicted, len(class_names)))
-        predictions += _prediction_rows(image.name, match, known, class_names)
-        objects += _object_rows(image.name, match, known, class_names)
-        _confuse(confusion, match, known)
+        counts.append(_counts(sides.match, sides.true, sides.predicted, len(class_names)))
+        predictions += prediction_rows(sides, class_names)
+        objects += object_rows(sides, class_names)
+        count_confusion(confusion, sides)
     stack = np.array(counts).reshape(-1, 4, len(class_names))
     rates = _rates(stack.sum(axis=0))
     groups = _groups(class_names, things)
@@ -138,31 +138,20 @@ def evaluate_panoptic(
     )
 
 
-@dataclass(frozen=True)
-class _Known:
-    """An image as far as it can be scored."""
-
-    problems: list[dict[str, Any]]
-    true_map: NDArray[np.int64]
-    predicted_map: NDArray[np.int64]
-    true: Segments | None = None
-    predicted: Segments | None = None
-
-
-def _read(image: PanopticImage, position: Mapping[str, int]) -> _Known:
+def _read(image: PanopticImage, position: Mapping[str, int]) -> tuple[Sides | None, list[dict[str, Any]]]:
+    """Both sides as far as they can be scored, None when they cannot; and the problems."""
     true, predicted = np.asarray(image.true_map), np.asarray(image.predicted_map)
-    nothing = np.zeros((0, 0), dtype=np.int64)
     for what, labels in (("true", true), ("predicted", predicted)):
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
             told = f"{what} map of {labels.dtype} and shape {labels.shape}"
-            return _Known([{"kind": "not-a-label-map", "value": told}], nothing, nothing)
+            return None, [{"kind": "not-a-label-map", "value": told}]
     if true.shape != predicted.shape:
         told = f"true {true.shape}, predicted {predicted.shape}"
-        return _Known([{"kind": "shape-mismatch", "value": told}], nothing, nothing)
+        return None, [{"kind": "shape-mismatch", "value": told}]
     t, p = true.astype(np.int64), predicted.astype(np.int64)
     own, own_problems = _listed(t, image.true_segments, position, "object-")
     other, problems = _listed(p, image.predicted_segments, position, "")
-    return _Known([*own_problems, *problems], t, p, own, other)
+    return Sides(image.name, t, own, p, other, match_segments(t, own, p, other)), [*own_problems, *problems]
 
 
 def _listed(
@@ -279,77 +268,3 @@ def _per_class(class_names: Sequence[str], counts: Floats, rates: Mapping[str, F
             }
         )
     return rows
-
-
-def _corners(boxes: Floats, i: int) -> dict[str, float]:
-    return dict(zip(("x1", "y1", "x2", "y2"), boxes[i].tolist(), strict=True))
-
-
-def _prediction_rows(
-    image: str, match: SegmentMatch, known: _Known, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
-    assert known.true is not None
-    assert known.predicted is not None
-    boxes = segment_boxes(known.predicted_map, known.predicted.ids)
-    rows = []
-    for j, k in enumerate(known.predicted.classes.tolist()):
-        nearest = int(match.nearest[j])
-        rows.append(
-            {
-                "image": image,
-                "class_name": class_names[k],
-                **_corners(boxes, j),
-                "true_class": class_names[int(known.true.classes[nearest])] if nearest >= 0 else None,
-                "iou": float(match.iou[j]),
-                "outcome": _outcome(match, j, known),
-            }
-        )
-    return rows
-
-
-def _outcome(match: SegmentMatch, j: int, known: _Known) -> str:
-    """The words of detection: a wrong class at IoU above 0.5, the right one below, both, or nothing there."""
-    assert known.true is not None
-    assert known.predicted is not None
-    if match.partner[j] >= 0:
-        return "correct"
-    if match.ignored[j]:
-        return "ignored"
-    if match.iou[j] > 0.5:
-        return "classification"
-    if match.iou[j] < 0.1:
-        return "background"
-    same = known.true.classes[match.nearest[j]] == known.predicted.classes[j]
-    return "localisation" if same else "both"
-
-
-def _object_rows(image: str, match: SegmentMatch, known: _Known, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    assert known.true is not None
-    boxes = segment_boxes(known.true_map, known.true.ids)
-    return [
-        {
-            "image": image,
-            "class_name": class_names[k],
-            **_corners(boxes, i),
-            "found": bool(match.found[i]),
-            "best_iou": float(match.best_iou[i]),
-            "crowd": bool(known.true.crowd[i]),
-        }
-        for i, k in enumerate(known.true.classes.tolist())
-    ]
-
-
-def _confuse(confusion: NDArray[np.int64], match: SegmentMatch, known: _Known) -> None:
-    """Count each segment once: matches, then misnamed ones at IoU above 0.5, then what is left over as background."""
-    assert known.true is not None
-    assert known.predicted is not None
-    seen = match.found | known.true.crowd
-    for j, k in enumerate(known.predicted.classes.tolist()):
-        i = int(match.nearest[j])
-        if match.partner[j] >= 0 or (match.iou[j] > 0.5 and not seen[i]):
-            confusion[known.true.classes[i], k] += 1
-            seen[i] = True
-        elif not match.ignored[j]:
-            confusion[-1, k] += 1
-    for k in known.true.classes[~seen].tolist():
-        confusion[k, -1] += 1
