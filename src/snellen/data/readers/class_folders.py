@@ -57,14 +57,17 @@ def read(folder: Path) -> Records:
     records.classes = {number: (name, True) for number, name in enumerate(names)}
     for split, place in places:
         for class_folder in sub_folders(place, folder):
-            for path in files_below(class_folder, IMAGE_SUFFIXES):
+            for path in files_below(class_folder, IMAGE_SUFFIXES, records.pass_over):
                 records.image(records.relative(path), split=split, class_name=clean(class_folder.name))
         for path in links_out(place, folder):
             key = records.relative(path)
             message = f"{key} is a link that leads out of the dataset's folder, or around in it; it was not followed"
             records.problem("unsafe-path", key, message, value=os.readlink(path))
         for path in sorted(place.iterdir()):
-            if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.name.startswith("."):
+                if path.suffix.lower() in IMAGE_SUFFIXES or (path.is_dir() and has_images(path)):
+                    records.pass_over(path, "a hidden file" if path.is_file() else "a hidden folder")
+            elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
                 key = records.relative(path)
                 records.image(key, split=split)
                 records.problem("malformed-label", key, f"{key} lies beside the class folders: no label", image=key)
