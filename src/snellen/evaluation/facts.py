@@ -8,6 +8,9 @@ import polars as pl
 
 from snellen.facts import Facts, Schema, table
 
+# One row a prediction: an image in classification, a box or segment in detection and panoptic, a label told in
+# multi-label. Semantic has one an image: the pair of classes that costs it most pixels (null when none does), its own
+# mean IoU, no outcome, and the share of its pixels that is wrong as the loss.
 PREDICTIONS: Schema = {
     "image": (pl.String(), "key of the dataset's images"),
     "class_name": (pl.String(), "predicted class"),
@@ -19,7 +22,7 @@ PREDICTIONS: Schema = {
     "true_class": (pl.String(), "classification: the label; detection: the class of the overlapped object, or null"),
     "iou": (pl.Float64(), "largest overlap with any object; null in classification"),
     "outcome": (pl.String(), "correct, classification, localisation, both, duplicate, background or ignored"),
-    "loss": (pl.Float64(), "classification: cross-entropy of this image; null in detection"),
+    "loss": (pl.Float64(), "classification: cross-entropy of this image; semantic: share of wrong pixels; else null"),
     "object": (pl.Int64(), "detection: row of `objects` that it matches, or that its error claims; null when none"),
     "hits": (pl.UInt16(), "detection: bit t is set where it is right at the t-th IoU threshold (0.50, 0.55 ...)"),
     "excused": (pl.UInt16(), "detection: bit t is set where it counts as nothing (crowd, not judged)"),
@@ -32,7 +35,7 @@ OBJECTS: Schema = {
     "y1": (pl.Float64(), ""),
     "x2": (pl.Float64(), ""),
     "y2": (pl.Float64(), ""),
-    "found": (pl.Boolean(), "matched by a prediction of its class at IoU 0.5"),
+    "found": (pl.Boolean(), "matched by a prediction of its class at IoU 0.5; multi-label: the label is told"),
     "best_iou": (pl.Float64(), "largest overlap with any prediction of its class"),
     "score": (pl.Float64(), "score of the match; null when missed"),
     "crowd": (pl.Boolean(), "ignored in scoring"),
