@@ -17,6 +17,7 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
+from snellen.verbs.image_properties import image_properties
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +55,7 @@ def evaluate(
         scored = score_model(model, recipe, class_names, facts, split=split, ledger=ledger, progress=progress)
         scores, facts = scored.scores, measure_again(facts, scored.unreadable)
     else:
-        scores = score_file(Path(subject), facts, split)
+        scores = score_file(Path(subject), facts, split, progress)
     rules = [rule for rule in chosen_rules(settings.values) if ScoreFacts in rule.needs().values()]
     verdict = judge([facts, scores], settings, rules=rules, data_root=Path(facts.root))
     return Result(subject=str(subject), verdict=verdict, data=facts, scores=scores, environment=environment())
@@ -93,7 +94,9 @@ def score_model(
         some = learned[:: max(1, len(learned) // TRAIN_SAMPLE)]
         seen = _score(model, recipe, class_names, data, some, "train", {}, 0, progress, unreadable)
         train_scores = {row["metric"]: row["value"] for row in seen.scores.to_dicts() if row["value"] is not None}
-    scores = _score(model, recipe, class_names, data, held_out, split or "val", train_scores, 200, progress, unreadable)
+    scores = _score(
+        model, recipe, class_names, data, held_out, split or "val", train_scores, 1000, progress, unreadable
+    )
     return Scored(scores, unreadable)
 
 
@@ -125,6 +128,8 @@ def _score(
 ) -> ScoreFacts:
     from snellen.evaluation.classification import evaluate_classification
     from snellen.evaluation.detection import evaluate_detection
+    from snellen.evaluation.segments import image_segments
+    from snellen.evaluation.suspects import classification_suspects
     from snellen.training.predict import predict
 
     root = Path(data.root)
@@ -137,13 +142,20 @@ def _score(
     common = {"split": split, "input_size": recipe.image_size, "train_scores": train_scores, "bootstrap": bootstrap}
     if data.task == "detection":
         truth = truth_of(data, found.images)
-        return evaluate_detection(truth, found.predictions, class_names, images=found.images, **common)  # type: ignore[arg-type]
+        properties = image_properties(data, found.images, progress) if bootstrap else None
+        return evaluate_detection(
+            truth, found.predictions, class_names, images=found.images, image_properties=properties, **common,  # type: ignore[arg-type]
+        )  # fmt: skip
     labels = dict(data.images.select("image", "class_name").iter_rows())
     names = [str(labels[image]) for image in found.images]
-    return evaluate_classification(found.images, names, found.probabilities, class_names, **common)  # type: ignore[arg-type]
+    scores = evaluate_classification(found.images, names, found.probabilities, class_names, **common)  # type: ignore[arg-type]
+    if not bootstrap:
+        return scores
+    segments = image_segments(scores.predictions, image_properties(data, found.images, progress))
+    return replace(scores, segments=segments, suspects=classification_suspects(scores.predictions))
 
 
-def score_file(path: Path, data: DataFacts, split: str | None) -> ScoreFacts:
+def score_file(path: Path, data: DataFacts, split: str | None, progress: Progress = silent) -> ScoreFacts:
     """Score the predictions in `path`. Raises UseError when they cannot be read, or `data` is not a detection set."""
     from snellen.evaluation.detection import evaluate_detection
     from snellen.evaluation.read import read_predictions
@@ -154,7 +166,10 @@ def score_file(path: Path, data: DataFacts, split: str | None) -> ScoreFacts:
     classes = list(data.classes.drop_nulls("class_name").sort("class_id")["class_name"])
     ids = {str(i): str(name) for i, name in data.classes.select("class_id", "class_name").drop_nulls().iter_rows()}
     predictions, problems = read_predictions(path, image_names=_names_of(data, images), class_names=ids)
-    scores = evaluate_detection(truth_of(data, images), predictions, classes, images=images, split=split or "all")
+    scores = evaluate_detection(
+        truth_of(data, images), predictions, classes, images=images, split=split or "all",
+        image_properties=image_properties(data, images, progress),
+    )  # fmt: skip
     return replace(scores, problems=pl.concat([problems, scores.problems]))
 
 

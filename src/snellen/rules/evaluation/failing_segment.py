@@ -21,7 +21,8 @@ class FailingSegment(Rule):
     ## How it is computed
     A decision tree of depth 3 on half of the images proposes segments from size, aspect, crowding, border, class and
     the properties of the images; each is tested on the other half with a standard error by images, and the p-values
-    are adjusted by Holm. Reported when p, the ratio, the difference and the share of all failures pass the limits.
+    are adjusted by Holm. Reported when p, the difference, the share of all failures, and the ratio of either the failed
+    or the right ones pass the limits.
 
     ## Example
         failing-segment  41 of 60 objects with size up to 24 px and brightness up to 0.3 are missed (68 %), 19 % of the
@@ -62,8 +63,10 @@ class FailingSegment(Rule):
 
         max_p: float = Field(default=0.001, gt=0, le=1)
         """Adjusted for all segments tested."""
-        min_ratio: float = Field(default=2.0, ge=1)
-        """Share failed inside over outside (judgement)."""
+        min_ratio: float = Field(default=4.0, ge=1)
+        """Share failed inside over outside; the smallest objects of a healthy detector reach 3."""
+        max_right: float = Field(default=0.5, ge=0, le=1)
+        """Share right inside over outside; at or below it the ratio of the failures does not matter."""
         min_difference: float = Field(default=0.25, ge=0, le=1)
         """Share failed inside minus outside (judgement)."""
         min_excess: float = Field(default=0.1, ge=0, le=1)
@@ -76,7 +79,7 @@ class FailingSegment(Rule):
             inside, outside = row["failed"] / row["count"], row["others_failed"] / max(1, row["others"])
             if row["p"] > o.max_p or row["excess"] < o.min_excess or inside - outside < o.min_difference:
                 continue
-            if inside < o.min_ratio * outside:
+            if inside < o.min_ratio * outside and 1 - inside > o.max_right * (1 - outside):
                 continue
             what, done = ("objects", "missed") if detection else ("images", "wrongly classified")
             yield Finding(
