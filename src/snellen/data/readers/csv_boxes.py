@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from snellen.data.readers import class_lists
 from snellen.data.readers.image_files import ImageFiles
@@ -196,6 +196,9 @@ class _Reading:
         self.fractions = table.open_images
         self.keys: dict[str, str | None] = {}
         """Image as named -> key; None where it cannot be used."""
+        self.boxes: tuple[list[Any], ...] = tuple([] for _ in range(8))
+        """Image, row, class, corners and usable of each box."""
+        self.flags: dict[str, list[Any]] = {n: [] for n in ("occluded", "truncated", "crowd") if n in table.columns}
 
     def read(self) -> None:
         if leads_out(self.records.root, self.table.path):
@@ -208,6 +211,7 @@ class _Reading:
         with _opened(self.table.path) as lines:
             for row, cells in self._body(lines):
                 self._row(row, cells)
+        self._store()
 
     def _body(self, lines: TextIO) -> Iterator[tuple[int, list[str]]]:
         rows = _rows(self.records, self.file, lines, self.table.delimiter)
@@ -237,7 +241,7 @@ class _Reading:
         if not name:
             records.problem("malformed-label", self.file, f"{self.file}:{row} names no image", row=row, value=cells)
             return
-        key = self._image(row, name, cells)
+        key = self.keys[name] if name in self.keys else self._image(row, name, cells)
         written = [self._cell(cells, side) for side in SIDES]
         if not any(written):
             return  # an image without objects
@@ -255,19 +259,20 @@ class _Reading:
             size = self.images.size(records.root / key) if key else None
             sides = size * 2 if size else (None,) * 4
             corners = [c * s if c is not None and s else None for c, s in zip(corners, sides, strict=True)]
-        flags = {n: _flag(self._cell(cells, n)) for n in ("occluded", "truncated")}
-        records.boxes.append(
-            {
-                "image": key, "file": self.file, "row": row, "class_name": known,
-                **dict(zip(SIDES, corners, strict=True)), **flags,
-                "crowd": _flag(self._cell(cells, "crowd")) or False,
-                "usable": well_formed(*corners) and key is not None and known is not None,
-            }
-        )  # fmt: skip
+        values = (key, row, known, *corners, well_formed(*corners) and key is not None and known is not None)
+        for column, value in zip(self.boxes, values, strict=True):
+            column.append(value)
+        for flag, column in self.flags.items():
+            column.append(_flag(self._cell(cells, flag)))
+
+    def _store(self) -> None:
+        """Hand over the boxes of the table, column by column."""
+        columns = dict(zip(("image", "row", "class_name", *SIDES, "usable"), self.boxes, strict=True))
+        count = len(columns["row"])
+        crowd = [bool(value) for value in self.flags.pop("crowd", [False] * count)]
+        self.records.boxes.extend({**columns, **self.flags, "crowd": crowd, "file": [self.file] * count})
 
     def _image(self, row: int, name: str, cells: list[str]) -> str | None:
-        if name in self.keys:
-            return self.keys[name]
         records = self.records
         try:
             key: str | None = records.relative(self.images.find(self.table.path.parent, name, self.split))

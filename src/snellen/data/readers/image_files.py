@@ -1,5 +1,6 @@
 """Finds the image files that a table names, by path, by name or, as Open Images does, by id without a suffix."""
 
+import os
 from pathlib import Path
 
 from snellen.data.decoding import displayed_size
@@ -10,12 +11,15 @@ FOLDERS = ("", "images", "Images", "JPEGImages", "imgs", "img")
 
 
 class ImageFiles:
-    """The image files below `root`; they are listed once, and only when the customary places hold none of a name."""
+    """The image files below `root`; they are listed once, when a name is not where the one before it was."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._bases: list[Path] = []
-        self._by_name: dict[str, Path | None] | None = None
+        self._base: Path | None = None
+        """Where the last name was found."""
+        self._paths: set[str] = set()
+        self._bases: dict[tuple[Path, str | None], list[str]] = {}
+        self._by_name: dict[str, Path | None] = {}
         self._sizes: dict[Path, tuple[int, int] | None] = {}
 
     def find(self, beside: Path, name: str, split: str | None) -> Path:
@@ -23,16 +27,17 @@ class ImageFiles:
 
         Raises RecordError for a path that leaves the root.
         """
-        bare = Path(name).suffix.lower() not in IMAGE_SUFFIXES
-        if bare and "/" not in name and (path := self._listed(name)):
+        if self._base and (path := inside(self.root, self._base, name)).is_file():
             return path
-        for base in (*self._bases, *self._customary(beside, split)):
-            if (path := inside(self.root, base, name)).is_file():
-                if base not in self._bases:
-                    self._bases.insert(0, base)
-                return path
         expected = inside(self.root, beside, name)
-        return self._listed(Path(name.replace("\\", "/")).name) or expected
+        self._list()
+        for base in self._customary(beside, split):
+            if (named := f"{base}{os.sep}{name}") in self._paths:
+                self._base = Path(base)
+                return Path(named)
+        if expected.is_file():
+            return expected
+        return self._by_name.get(Path(name.replace("\\", "/")).name) or expected
 
     def size(self, path: Path) -> tuple[int, int] | None:
         """Width and height as displayed; None when the file cannot be read."""
@@ -40,15 +45,19 @@ class ImageFiles:
             self._sizes[path] = displayed_size(path)
         return self._sizes[path]
 
-    def _customary(self, beside: Path, split: str | None) -> list[Path]:
-        bases = [place / folder for place in (beside, self.root) for folder in FOLDERS]
-        return list(dict.fromkeys([*bases, *(base / split for base in bases if split)]))
+    def _customary(self, beside: Path, split: str | None) -> list[str]:
+        key = (beside, split)
+        if key not in self._bases:
+            bases = [place / folder for place in (beside, self.root) for folder in FOLDERS]
+            self._bases[key] = list(dict.fromkeys(str(b) for b in (*bases, *(b / split for b in bases if split))))
+        return self._bases[key]
 
-    def _listed(self, name: str) -> Path | None:
-        """The only file of that name, or of that name without its suffix, anywhere below the root."""
-        if self._by_name is None:
-            self._by_name = {}
-            for path in files_below(self.root, IMAGE_SUFFIXES):
-                for key in (path.name, path.stem):
-                    self._by_name[key] = None if key in self._by_name else path
-        return self._by_name.get(name)
+    def _list(self) -> None:
+        """Note every image file, and those whose name, or name without its suffix, is the only one of its kind."""
+        if self._paths or self._by_name:
+            return
+        self._by_name[""] = None
+        for path in files_below(self.root, IMAGE_SUFFIXES):
+            self._paths.add(str(path))
+            for key in (path.name, path.stem):
+                self._by_name[key] = None if key in self._by_name else path
