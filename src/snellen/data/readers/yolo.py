@@ -186,7 +186,7 @@ def _listed(records: Records, actual: Path, base: Path) -> Iterator[Path]:
         records.problem("corrupt-annotation-file", file, f"{file} {error}")
         return
     for row, raw in enumerate(io.BytesIO(data), 1):
-        text = raw.decode("utf-8", "replace").strip()
+        text = raw.decode("utf-8", "replace").strip().removeprefix("./")
         if plain_path(text):
             yield base / text
         elif text:
@@ -199,12 +199,11 @@ def _listed(records: Records, actual: Path, base: Path) -> Iterator[Path]:
 
 def _label_path(root: Path, named: Path) -> Path:
     """The label beside an image: the last folder called images, below `root`, becomes labels."""
-    parts = list(named.parts)
-    for index in range(len(parts) - 2, len(root.parts) - 1, -1):
-        if parts[index] == "images":
-            parts[index] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    text, folder = str(named), f"{os.sep}images{os.sep}"
+    at = text.rfind(folder, len(str(root)))
+    if at >= 0:
+        text = f"{text[:at]}{os.sep}labels{os.sep}{text[at + len(folder) :]}"
+    return Path(f"{os.path.splitext(text)[0]}.txt")
 
 
 def _read_image(
