@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from snellen.data import measuring as module
 from snellen.data.defects import plant
 from snellen.data.digits import build_digits
+from snellen.data.engines import task as module
 from snellen.data.examine import examine
 from snellen.data.facts import DataFacts
 from snellen.findings.engine import judge

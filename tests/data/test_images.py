@@ -352,8 +352,8 @@ def looping_tiff() -> bytes:
         (b"\xff\xd8" * 500_000, False, None),
     ],
     ids=[
-        "text bomb", "much text", "profile bomb", "chunks", "segments", "comment", "bigtiff", "scans", "gif", "tiff", "eps",
-        "markers",
+        "text bomb", "much text", "profile bomb", "chunks", "segments", "comment", "bigtiff", "scans", "gif", "tiff",
+        "eps", "markers",
     ],
 )  # fmt: skip
 def test_bombs_are_rows(tmp_path: Path, data: bytes, decoded: bool, frames: int | None) -> None:

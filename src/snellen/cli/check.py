@@ -18,6 +18,8 @@ def check(
     data: Annotated[Path, typer.Argument(help="Class folder, COCO JSON, VOC folder or YOLO data.yaml.")],
     fast: Annotated[bool, typer.Option("--fast", help="Labels and file headers only: decode no image.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Read every image anew.")] = False,
+    engine: Annotated[str, typer.Option(help="Where images are measured: local, or ray (a Ray cluster).")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Measure images on so many cores; default: all.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="Report only what this baseline does not record.")] = None,
     add_baseline: Annotated[
         Path | None, typer.Option("--add-baseline", help="Record what is found now, and only that, as accepted.")
@@ -47,7 +49,9 @@ def check(
     if fix or diff:
         fixing.mend(data, output, settings, diff=diff, in_place=in_place, unsafe=unsafe_fixes, fast=fast)
     with common.progress_bar() as progress:
-        result = run(data, fast=fast, settings=settings, cache=not no_cache, progress=progress)
+        result = run(
+            data, fast=fast, settings=settings, cache=not no_cache, engine=engine, workers=workers, progress=progress
+        )
     if add_baseline:
         count = write_baseline(add_baseline, result.verdict.findings)
         typer.echo(f"{count} findings recorded in {add_baseline}; use it with --baseline {add_baseline}")

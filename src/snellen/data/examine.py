@@ -25,14 +25,16 @@ def examine(
     cache: bool = True,
     cache_dir: Path | None = None,
     workers: int | None = None,
+    engine: str = "local",
     progress: Progress = silent,
 ) -> DataFacts:
     """Examine the dataset at `path`: its labels, from HEADERS on its files, at PIXELS one decode of every image.
 
     What was measured is kept in `cache_dir` (default: `$XDG_CACHE_HOME/snellen`) unless `cache` is false, so that a
-    second run opens no image that has not changed. `workers` threads measure; None: one a core.
-    Raises DatasetError when there is no dataset at `path`; a bad file or record is a row of
-    the tables, never an exception.
+    second run opens no image that has not changed, and a run that was stopped or killed is gone on with. `workers`
+    threads or processes measure the images (None: one a core); with the `engine` `ray` it is cores of a Ray cluster,
+    whose machines must all see `path`. Raises DatasetError when there is no dataset at `path`, UseError for an engine
+    that is not there; a bad file or record is a row of the tables, never an exception.
     """
     progress("read labels", 0, 1)
     records = read_dataset(Path(path))
@@ -41,7 +43,7 @@ def examine(
     folder = (cache_dir or measured_cache.default_folder()) if cache else None
     mask_values = measure_masks(records, tier, folder, workers, progress)
     if tier >= Tier.HEADERS:
-        measured = measure_images(records, tier, folder, workers, progress)
+        measured = measure_images(records, tier, folder, workers, progress, engine)
         images = images.with_columns(measured.drop("image"))
     boxes, outlines = objects(records)
     problems = table(PROBLEMS, records.problems)

@@ -91,7 +91,7 @@ def _content(data: bytes, tier: Tier) -> dict[str, Any]:
             return row | {"format": kind, "width": size_wh[0], "height": size_wh[1], "error": why}
         text = "no decoder knows its content" if isinstance(error, UnidentifiedImageError) else str(error)
         row["error"] = "too large: " + text if isinstance(error, Image.DecompressionBombError) else text
-        row["error"] = row["error"] or type(error).__name__
+        row["error"] = (row["error"] or type(error).__name__).encode("utf-8", "backslashreplace").decode()
     return row
 
 

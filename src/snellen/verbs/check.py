@@ -20,19 +20,23 @@ def check(
     settings: LoadedSettings | None = None,
     cache: bool = True,
     cache_dir: Path | None = None,
+    workers: int | None = None,
+    engine: str = "local",
     progress: Progress = silent,
 ) -> Result:
     """Examine the dataset at `data`: a class folder, a COCO JSON, a VOC folder or a YOLO data.yaml.
 
     `fast` reads labels and file headers but decodes no image; rules that need pixels are reported as skipped. Without
-    `settings`, those that hold for the working folder are used. `cache` and `cache_dir` as in `examine`.
-    Raises DatasetError when nothing can be read there.
+    `settings`, those that hold for the working folder are used. `cache`, `cache_dir`, `workers` and `engine` as in
+    `examine`. Raises DatasetError when nothing can be read there.
     """
     settings = settings or load_settings(Path.cwd())
     rules = [rule for rule in chosen_rules(settings.values) if set(rule.needs().values()) <= {DataFacts}]
     tier = min(required_tier(rules), Tier.HEADERS) if fast else required_tier(rules)
     start = time.perf_counter()
-    facts = examine(Path(data), tier=tier, cache=cache, cache_dir=cache_dir, progress=progress)
+    facts = examine(
+        Path(data), tier=tier, cache=cache, cache_dir=cache_dir, workers=workers, engine=engine, progress=progress
+    )
     examined = time.perf_counter()
     verdict = judge([facts], settings, rules=rules, data_root=Path(facts.root))
     seconds = {"examine": examined - start, "judge": time.perf_counter() - examined}
