@@ -66,7 +66,8 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path: Path) -> None:
     root = instances(tmp_path)
     labels = examine(root, tier=Tier.LABELS, cache=False)
     assert labels.masks["mode"].null_count() == labels.masks.height
-    assert labels.boxes["x1"].null_count() == labels.boxes.height
+    assert labels.boxes["x1"].null_count() == labels.boxes["usable"].null_count() == labels.boxes.height
+    assert labels.ledger.is_empty()
     headers = examine(root, tier=Tier.HEADERS, cache=False)
     assert set(headers.masks["mode"]) == {"L"}
     assert headers.mask_values.is_empty()

@@ -20,7 +20,8 @@ def objects(records: Records) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _with_hulls(boxes: pl.DataFrame, outlines: pl.DataFrame) -> pl.DataFrame:
     """Boxes that the format does not state take the hull of their outline, where the reader did not say it."""
-    bare = ~pl.col("box_stated").fill_null(True) & pl.col("x1").is_null()
+    drawn = outlines.filter(pl.col("kind") == "bitmap")["object"]  # `measuring_masks` says these, at tier PIXELS
+    bare = ~pl.col("box_stated").fill_null(True) & pl.col("x1").is_null() & ~pl.col("object").is_in(drawn.implode())
     if boxes.filter(bare).is_empty():
         return boxes
     ends = {f"hull_{c}": pl.col(c).min() if c in ("x1", "y1") else pl.col(c).max() for c in CORNERS}
