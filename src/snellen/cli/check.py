@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    data: Annotated[Path, typer.Argument(help="Class folder, COCO JSON, VOC folder or YOLO data.yaml.")],
+    data: Annotated[Path, typer.Argument(help="A dataset: folder, COCO or panoptic JSON, YOLO data.yaml or CSV of boxes.")],
     fast: Annotated[bool, typer.Option("--fast", help="Labels and file headers only: decode no image.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Read every image anew.")] = False,
     engine: Annotated[str, typer.Option(help="Where images are measured: local, or ray (a Ray cluster).")] = "local",
