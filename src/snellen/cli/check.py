@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    data: Annotated[Path, typer.Argument(help="A dataset: folder, COCO or panoptic JSON, YOLO data.yaml or CSV of boxes.")],
+    data: Annotated[Path, typer.Argument(help="A dataset: folder, COCO or panoptic JSON, data.yaml or CSV.")],
     fast: Annotated[bool, typer.Option("--fast", help="Labels and file headers only: decode no image.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Read every image anew.")] = False,
     engine: Annotated[str, typer.Option(help="Where images are measured: local, or ray (a Ray cluster).")] = "local",
