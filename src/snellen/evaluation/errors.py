@@ -58,40 +58,38 @@ def analyse(
     `overlap` is what the matching asked, so that masks, keypoints and rotated boxes are explained as they were scored;
     objects (G,) in the order given.
     """
-    status = np.ascontiguousarray(matching.status[0, 0])
-    count = len(status)
-    best_iou = np.zeros(count)
-    own, other = np.zeros(count), np.zeros(count)
-    own_object, other_object = np.full(count, -1, dtype=np.int64), np.full(count, -1, dtype=np.int64)
+    status = matching.status[0, 0]
+    outcomes = np.full(len(status), NOTHING, dtype=np.int64)
+    outcomes[status == IGNORED] = EXCUSED
+    outcomes[status == TRUE] = CORRECT
+    best_iou = np.zeros(len(status))
+    target = matching.match.copy()
     object_best = np.zeros(len(object_classes))
+    found, claimant = (np.full(len(object_classes), -1, dtype=np.int64) for _ in range(2))
+    hit = np.flatnonzero(status == TRUE)
+    found[matching.match[hit]] = hit
     order = grouped(matching.images, num_images)[0]
     object_rows = grouped(object_images, num_images)[0]
     pairs = pairs_of(matching.rows[order], matching.images[order], object_rows, object_images[object_rows])
     for chunk in pairs.chunks():
-        _closest(
+        _explain(
             overlap(chunk), chunk.offsets, chunk.starts, chunk.ends, chunk.object_starts, chunk.object_ends, order,
-            object_rows, matching.classes, object_classes, crowd, best_iou, own, own_object, other, other_object,
-            object_best,
+            object_rows, matching.classes, matching.scores, object_classes, crowd, found,
+            outcomes, best_iou, target, object_best, claimant,
         )  # fmt: skip
-    outcomes = np.empty(count, dtype=np.int64)
-    target = matching.match.copy()
-    found, claimant = (np.full(len(object_classes), -1, dtype=np.int64) for _ in range(2))
-    hit = np.flatnonzero(status == TRUE)
-    found[matching.match[hit]] = hit
-    _explain(status, matching.scores, own, own_object, other, other_object, found, outcomes, target, claimant)
     return Analysis(outcomes, best_iou, target, object_best, found, claimant)
 
 
 @njit(cache=True)
-def _closest(  # type: ignore[no-untyped-def]
-    overlaps, offsets, starts, ends, object_starts, object_ends, order, object_rows, classes, object_classes, crowd,
-    best_iou, own, own_object, other, other_object, object_best,
+def _explain(  # type: ignore[no-untyped-def]
+    overlaps, offsets, starts, ends, object_starts, object_ends, order, object_rows, classes, scores, object_classes,
+    crowd, found, outcomes, best_iou, target, object_best, claimant,
 ):  # fmt: skip
     for g in range(len(starts)):
         i = offsets[g]
         for p in range(starts[g], ends[g]):
             d = order[p]
-            kind, most, mine, others, j_mine, j_others = classes[d], 0.0, 0.0, 0.0, -1, -1
+            kind, most, own, other, own_object, other_object = classes[d], 0.0, 0.0, 0.0, -1, -1
             for q in range(object_starts[g], object_ends[g]):
                 overlap = overlaps[i]
                 i += 1
@@ -102,36 +100,23 @@ def _closest(  # type: ignore[no-untyped-def]
                 if object_classes[j] == kind:
                     object_best[j] = max(object_best[j], overlap)
                     # Objects that do not count cannot be the reason of an error.
-                    if overlap > mine and not crowd[j]:
-                        mine, j_mine = overlap, j
-                elif overlap > others and not crowd[j]:
-                    others, j_others = overlap, j
-            best_iou[d], own[d], own_object[d], other[d], other_object[d] = most, mine, j_mine, others, j_others
-
-
-@njit(cache=True)
-def _explain(  # type: ignore[no-untyped-def]
-    status, scores, own, own_object, other, other_object, found, outcomes, target, claimant
-):  # fmt: skip
-    for d in range(len(status)):
-        if status[d] == TRUE:
-            outcomes[d] = CORRECT
-            continue
-        if status[d] == IGNORED:
-            outcomes[d] = EXCUSED
-            continue
-        if BACKGROUND <= own[d] <= FOREGROUND:
-            outcomes[d], target[d] = LOCALISATION, own_object[d]
-        elif other[d] >= FOREGROUND:
-            outcomes[d], target[d] = CLASSIFICATION, other_object[d]
-        elif own[d] > FOREGROUND:
-            outcomes[d], target[d] = DUPLICATE, own_object[d]
-        elif max(own[d], other[d]) <= BACKGROUND:
-            outcomes[d] = NOTHING
-        else:
-            outcomes[d], target[d] = BOTH, other_object[d]
-        if outcomes[d] == LOCALISATION or outcomes[d] == CLASSIFICATION:
-            j = target[d]
-            # The best claimant of either kind: mending one kind must not give an object two true positives.
-            if found[j] < 0 and (claimant[j] < 0 or scores[d] > scores[claimant[j]]):
-                claimant[j] = d
+                    if overlap > own and not crowd[j]:
+                        own, own_object = overlap, j
+                elif overlap > other and not crowd[j]:
+                    other, other_object = overlap, j
+            best_iou[d] = most
+            if outcomes[d] != NOTHING:
+                continue
+            if BACKGROUND <= own <= FOREGROUND:
+                outcomes[d], target[d] = LOCALISATION, own_object
+            elif other >= FOREGROUND:
+                outcomes[d], target[d] = CLASSIFICATION, other_object
+            elif own > FOREGROUND:
+                outcomes[d], target[d] = DUPLICATE, own_object
+            elif max(own, other) > BACKGROUND:
+                outcomes[d], target[d] = BOTH, other_object
+            if outcomes[d] == LOCALISATION or outcomes[d] == CLASSIFICATION:
+                j = target[d]
+                # The best claimant of either kind: mending one kind must not give an object two true positives.
+                if found[j] < 0 and (claimant[j] < 0 or scores[d] > scores[claimant[j]]):
+                    claimant[j] = d

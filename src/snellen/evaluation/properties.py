@@ -52,7 +52,7 @@ def with_properties(objects: pl.DataFrame, num_images: int, sizes: Floats | None
     return objects.with_columns(
         pl.Series("area", _area(boxes), dtype=pl.Float64),
         pl.Series("aspect", _aspect(boxes), dtype=pl.Float64),
-        pl.Series("border", [None if np.isnan(b) else bool(b) for b in border], dtype=pl.Boolean),
+        pl.Series("border", border, dtype=pl.Float64).fill_nan(None).cast(pl.Boolean),
         pl.Series("neighbours", close.neighbours, dtype=pl.Int64),
         pl.Series("crowding", close.any_iou, dtype=pl.Float64),
         pl.Series("same_class_iou", close.same_class_iou, dtype=pl.Float64),
@@ -135,9 +135,10 @@ def touches_border(boxes: Floats, images: Ints, sizes: Floats | None) -> Floats:
     """(n,) 1 where a box comes within BORDER px of an edge of its image, 0 where not, NaN where its size is unknown."""
     if sizes is None:
         return np.full(len(boxes), np.nan)
-    width, height = sizes[images].T
-    near = (boxes[:, :2] < BORDER).any(axis=1) | (boxes[:, 2] > width - BORDER) | (boxes[:, 3] > height - BORDER)
-    return np.where(np.isnan(width) | np.isnan(height), np.nan, near.astype(np.float64))
+    width, height = sizes[:, 0][images], sizes[:, 1][images]
+    near = (boxes[:, 0] < BORDER) | (boxes[:, 1] < BORDER)
+    near |= (boxes[:, 2] > width - BORDER) | (boxes[:, 3] > height - BORDER)
+    return np.where(np.isnan(width + height), np.nan, near)
 
 
 def _area(boxes: Floats) -> Floats:
