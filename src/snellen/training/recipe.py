@@ -156,9 +156,11 @@ def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
     * batch: 8 images in detection, 32 in classification, fewer where there are fewer than four batches;
     * mean and std: the dataset's own where its pixels have been measured and no published weights are used.
 
-    Raises RecipeError for unknown or impossible overrides.
+    Raises RecipeError for unknown or impossible overrides, and for a task that nothing is trained for.
     """
     check_overrides(overrides)
+    if data.task not in PIXEL_BUDGET:
+        raise RecipeError(f"{data.root}: no network is trained for {data.task}; `snellen check` examines the data")
     detection = data.task == "detection"
     size = int(overrides.get("image_size") or _input_size(data))
     images = max(1, data.images.filter(pl.col("split").is_null() | (pl.col("split") == "train")).height)
