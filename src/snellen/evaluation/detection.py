@@ -8,10 +8,7 @@ import polars as pl
 
 from snellen.boxes import CORNERS
 from snellen.evaluation.coco_core import (
-    AREA_NAMES,
-    IGNORED,
     MAX_DETS,
-    RECALL_THRESHOLDS,
     TRUE,
     Detections,
     Matching,
@@ -21,18 +18,22 @@ from snellen.evaluation.coco_core import (
     match,
     match_boxes,
     mean_defined,
-    recalls,
 )
 from snellen.evaluation.detection_calibration import calibration_metrics, detection_reliability
 from snellen.evaluation.detection_intervals import detection_intervals
+from snellen.evaluation.detection_tables import (
+    confusion_rows,
+    curve_rows,
+    object_table,
+    per_class_rows,
+    prediction_table,
+)
 from snellen.evaluation.error_costs import COST_KINDS, SPECIAL, kind_costs, remedies
 from snellen.evaluation.errors import OUTCOMES, Analysis, analyse
 from snellen.evaluation.facts import (
     ALL_CLASSES,
-    BACKGROUND_CLASS,
     CONFUSION,
     CURVES,
-    OBJECTS,
     PER_CLASS,
     RELIABILITY,
     SCORES,
@@ -41,9 +42,9 @@ from snellen.evaluation.facts import (
 from snellen.evaluation.geometry import By, Geometry, geometry
 from snellen.evaluation.keypoints import COCO_PERSON_SIGMAS, keypoint_summary
 from snellen.evaluation.keypoints import MAX_DETS as KEYPOINT_LIMIT
-from snellen.evaluation.lost_points import breakdown, causes, evaluated_images, threshold_bits
-from snellen.evaluation.lrp import Lrp, lrp
-from snellen.evaluation.operating_point import OperatingPoint, best_f1, threshold_gain
+from snellen.evaluation.lost_points import breakdown, evaluated_images
+from snellen.evaluation.lrp import lrp
+from snellen.evaluation.operating_point import best_f1, threshold_gain
 from snellen.evaluation.pairs import Floats, Ints
 from snellen.evaluation.properties import aligned, detection_properties, sizes_of, with_properties
 from snellen.evaluation.records import sift_boxes
@@ -135,10 +136,10 @@ def evaluate_detection(
     ]
     if gain is not None:
         scores.append({"metric": "threshold_gain", "value": gain.gain, "low": gain.low, "high": gain.high})
-    per_class, curves = _per_class(matching, counted, precision, lrps, class_names)
-    curves += _curve(ALL_CLASSES, matching.scores[counted], correct[counted], int(positives.sum()))
-    found = _object_table(truth, matching, analysis)
-    said = _prediction_table(guesses, truth, matching, analysis)
+    per_class, curves = per_class_rows(matching, counted, precision, lrps, class_names)
+    curves += curve_rows(ALL_CLASSES, matching.scores[counted], correct[counted], int(positives.sum()))
+    found = object_table(truth, matching, analysis)
+    said = prediction_table(guesses, truth, matching, analysis)
     return ScoreFacts(
         task="detection",
         split=split,
@@ -146,7 +147,7 @@ def evaluate_detection(
         objects=found,
         per_class=table(PER_CLASS, per_class),
         curves=table(CURVES, curves),
-        confusion=table(CONFUSION, _confusion(matching, analysis, overall, object_classes, crowd, class_names)),
+        confusion=table(CONFUSION, confusion_rows(matching, analysis, overall, object_classes, crowd, class_names)),
         scores=table(SCORES, scores),
         problems=pl.concat([guess_problems, truth_problems, shape.problems]),
         evaluated=evaluated,
@@ -274,126 +275,3 @@ def _per_image(truth: pl.DataFrame, classes: int, images: int) -> Ints:
     real = truth.filter(~pl.col("crowd"))
     cell = real["class_index"].to_numpy() * images + real["image_index"].to_numpy()
     return np.bincount(cell, minlength=classes * images).reshape(classes, images)
-
-
-def _per_class(
-    matching: Matching, counted: Any, precision: Floats, lrps: Lrp, class_names: Sequence[str]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    order, starts = matching.staircase_order()
-    ones = np.ones(len(order))
-    by_size = {
-        "ap" + name: interpolated_precision(
-            matching.status[area], order, starts, ones, matching.positives[area].astype(np.float64)
-        )
-        for area, name in enumerate(AREA_NAMES)
-        if area
-    }
-    recall = recalls(matching)[0, ..., -1]
-    for k, name in enumerate(class_names):
-        own = matching.classes == k
-        use = own & counted
-        objects = int(matching.positives[0, k])
-        scores, correct = matching.scores[use], matching.status[0, 0, use] == TRUE
-        best = best_f1(scores, correct, objects)
-        rows.append(
-            {
-                "class_name": name,
-                "objects": objects,
-                "predictions": int(own.sum()),
-                "ap": mean_defined(precision[:, :, k]),
-                "ap50": mean_defined(precision[0, :, k]),
-                "ap75": mean_defined(precision[np.isclose(matching.iou_thresholds, 0.75), :, k]),
-                **{name: mean_defined(values[:, :, k]) for name, values in by_size.items()},
-                "ar": mean_defined(recall[:, k]),
-                "olrp": None if np.isnan(lrps.olrp[k]) else float(lrps.olrp[k]),
-                "precision": best.precision,
-                "recall": best.recall,
-                "f1": best.f1,
-                "best_threshold": best.threshold,
-            }
-        )
-        curves += _curve(name, scores, correct, objects)
-    return rows, curves
-
-
-def _curve(name: str, scores: Floats, correct: Any, objects: int) -> list[dict[str, Any]]:
-    """The staircase's precision at up to 101 recalls that are reached, with the score where each is reached."""
-    if not objects or not correct.any():
-        return []
-    order = np.argsort(-scores, kind="stable")
-    tp = np.cumsum(correct[order])
-    recall = tp / objects
-    envelope = np.maximum.accumulate((tp / np.arange(1, len(tp) + 1))[::-1])[::-1]
-    reached = RECALL_THRESHOLDS[recall[-1] >= RECALL_THRESHOLDS]
-    at = np.searchsorted(recall, reached, side="left")
-    return [
-        {"class_name": name, "recall": float(r), "precision": float(envelope[i]), "score": float(scores[order[i]])}
-        for r, i in zip(reached, at, strict=True)
-    ]
-
-
-def _prediction_table(
-    guesses: pl.DataFrame, truth: pl.DataFrame, matching: Matching, analysis: Analysis
-) -> pl.DataFrame:
-    target = pl.Series(analysis.target)
-    names = truth["class_name"].to_list()
-    return guesses.select("image", "class_name", "score", *CORNERS).with_columns(
-        pl.Series("true_class", [names[t] if t >= 0 else None for t in target], dtype=pl.String),
-        pl.Series("iou", analysis.best_iou, dtype=pl.Float64),
-        pl.Series("outcome", OUTCOMES[analysis.outcomes].tolist(), dtype=pl.String),
-        pl.lit(None, dtype=pl.Float64).alias("loss"),
-        target.replace(-1, None).alias("object"),
-        threshold_bits(matching, TRUE).alias("hits"),
-        threshold_bits(matching, IGNORED).alias("excused"),
-    )
-
-
-def _object_table(truth: pl.DataFrame, matching: Matching, analysis: Analysis) -> pl.DataFrame:
-    found = analysis.found >= 0
-    score = [float(matching.scores[i]) if i >= 0 else None for i in analysis.found]
-    return truth.select("image", "class_name", *CORNERS).with_columns(
-        pl.Series("found", found, dtype=pl.Boolean),
-        pl.Series("best_iou", analysis.object_best_iou, dtype=pl.Float64),
-        pl.Series("score", score, dtype=pl.Float64),
-        truth["crowd"],
-        causes(analysis, truth["crowd"].to_numpy()),
-        *(truth[name] for name in list(OBJECTS)[list(OBJECTS).index("area") :]),
-    )
-
-
-def _confusion(
-    matching: Matching,
-    analysis: Analysis,
-    point: OperatingPoint,
-    object_classes: Any,
-    crowd: Any,
-    class_names: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Count (true, predicted) at the operating point; each object and each detection is counted once."""
-    names = [*class_names, BACKGROUND_CLASS]
-    background = len(class_names)
-    outcomes = OUTCOMES[analysis.outcomes]
-    shown = (matching.scores >= point.threshold) if point.threshold is not None else np.zeros(len(outcomes), bool)
-    shown &= outcomes != "ignored"
-    seen = crowd.copy()
-    pairs: list[tuple[int, int]] = []
-    # A true positive speaks for its object first, then the best misnamed detection; what is left over is background.
-    for kind in ("correct", "classification"):
-        chosen = np.flatnonzero(shown & (outcomes == kind))
-        for d in chosen[np.argsort(-matching.scores[chosen], kind="stable")]:
-            target = analysis.target[d]
-            if not seen[target]:
-                seen[target] = True
-                shown[d] = False
-                pairs.append((int(object_classes[target]), int(matching.classes[d])))
-    pairs += [(background, int(k)) for k in matching.classes[shown]]
-    pairs += [(int(k), background) for k in object_classes[~seen]]
-    counts = np.zeros((background + 1, background + 1), dtype=np.int64)
-    for true, predicted in pairs:
-        counts[true, predicted] += 1
-    return [
-        {"true_class": names[i], "predicted_class": names[j], "count": int(counts[i, j])}
-        for i, j in np.argwhere(counts)
-    ]
