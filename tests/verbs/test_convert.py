@@ -101,7 +101,7 @@ def test_a_conversion_that_is_killed_leaves_no_target_and_the_next_one_clears_up
 @pytest.mark.parametrize("name", ["../out.png", "/etc/out.png", "images/../../out.png"])
 @pytest.mark.parametrize("form", sorted(FORMATS))
 def test_no_name_leads_out_of_the_target(form: str, name: str, tmp_path: Path) -> None:
-    make = detection if "detection" in FORMATS[form][1] else classification
+    make = detection if "objects" in FORMATS[form][1] else classification
     facts = examine(make(tmp_path), cache=False)
     first = facts.images["image"][0]
     facts = replace(
@@ -120,7 +120,7 @@ def test_no_name_leads_out_of_the_target(form: str, name: str, tmp_path: Path) -
 
 
 def test_a_format_that_cannot_hold_the_dataset_is_refused_with_those_that_can(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="a classification dataset cannot be written as voc; these hold one: class"):
+    with pytest.raises(DatasetError, match="holds classes, which cannot be written as voc; these can hold them: class"):
         convert(classification(tmp_path), tmp_path / "voc", to="voc")
     with pytest.raises(UseError, match="no format to write; known are coco, voc"):
         convert(tmp_path / "classification", tmp_path / "voc", to="yaml")

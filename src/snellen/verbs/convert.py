@@ -8,7 +8,7 @@ import polars as pl
 
 from snellen.data.dataset_error import DatasetError
 from snellen.data.examine import examine
-from snellen.data.writers.formats import FORMATS, writer
+from snellen.data.writers.formats import FORMATS, holds, writer
 from snellen.data.writers.losses import Losses
 from snellen.data.writers.save import Images, new_folder, save
 from snellen.errors import UseError
@@ -81,10 +81,12 @@ def convert(
     if images not in ("copy", "link", "none"):
         raise UseError(f"images {images!r}: expected copy, link or none")
     facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
-    tasks = FORMATS[to][1]
-    if facts.task not in tasks:
-        able = ", ".join(name for name, (_, held) in FORMATS.items() if facts.task in held)
-        raise DatasetError(f"{data}: a {facts.task} dataset cannot be written as {to}; these hold one: {able}")
+    if facts.masks.height:  # what their values mean, and where objects lie, shows in the pixels
+        facts = examine(Path(data), tier=Tier.PIXELS, progress=progress)
+    held = holds(facts)
+    if held not in FORMATS[to][1]:
+        able = ", ".join(name for name, (_, wanted) in FORMATS.items() if held in wanted)
+        raise DatasetError(f"{data}: holds {held}, which cannot be written as {to}; these can hold them: {able}")
     if to == "class-folders" and images == "none":
         raise UseError("class folders are made of images: use --images copy or link")
     losses = Losses()

@@ -81,7 +81,92 @@ def test_every_kind_of_yolo_row_keeps_the_boxes(data: DataFacts) -> None:
         same(name, data, 5)
 
 
-@pytest.mark.parametrize("name", ["coco", "voc", "yolo"])
+@quick
+@given(datasets())
+def test_csv_keeps_boxes_classes_crowds_and_splits(data: DataFacts) -> None:
+    if through(data, "csv")[3].count("ambiguous-corners"):
+        return
+    after, losses = same("csv", data, 9, "crowd")
+    assert after.classes["class_name"].to_list() == data.classes["class_name"].to_list()
+    assert {k for k, _ in losses} <= {"class-names"}
+
+
+@quick
+@given(datasets())
+def test_open_images_keeps_boxes_classes_and_groups(data: DataFacts) -> None:
+    before, after, places, losses = through(data, "open-images")
+    boxed = set(data.boxes["image"])
+    left = {k: v for k, v in labels(before, places.__getitem__, 5, "crowd").items() if v[1]}
+    right = labels(after, str, 5, "crowd")
+    assert losses.count("images-without-boxes") == data.images.height - len(boxed)
+    if "splits" in losses:
+        left, right = ({k: (None, v[1]) for k, v in x.items()} for x in (left, right))
+    assert left == right
+
+
+def shapes(data: DataFacts, places: Callable[[str], str], digits: int) -> list[Any]:
+    """Rings and keypoints by image and class."""
+    rings = [
+        (places(r["image"]), r["class_name"], r["kind"], [[round(v, digits) + 0.0 for v in x] for x in r["rings"]])
+        for r in data.outlines.iter_rows(named=True)
+    ]
+    poses = [
+        (places(r["image"]), r["class_name"], [round(v, digits) + 0.0 for v in r["xyv"]])
+        for r in data.keypoints.iter_rows(named=True)
+    ]
+    return [sorted(rings, key=repr), sorted(poses, key=repr)]
+
+
+@quick
+@given(datasets(outlines=("polygon",), keypoints=True))
+def test_coco_keeps_every_ring_and_keypoint(data: DataFacts) -> None:
+    before, after, places, _losses = through(data, "coco")
+    assert shapes(before, places.__getitem__, 9) == shapes(after, str, 9)
+    if data.keypoints.height:
+        assert after.keypoint_names == data.keypoint_names
+    assert after.keypoints["stated"].sum() == data.keypoints["stated"].sum()
+
+
+@quick
+@given(datasets(keypoints=True))
+def test_yolo_pose_keeps_boxes_and_keypoints(data: DataFacts) -> None:
+    if not data.keypoints.height:
+        return
+    before, after, places, _ = through(data, "yolo-pose")
+    assert labels(before, places.__getitem__, 5).keys() == labels(after, str, 5).keys()
+    assert shapes(before, places.__getitem__, 5) == shapes(after, str, 5)
+    assert after.keypoint_flip == data.keypoint_flip
+
+
+@quick
+@given(datasets(outlines=("oriented",)))
+def test_yolo_obb_keeps_rotated_boxes(data: DataFacts) -> None:
+    before, after, places, losses = through(data, "yolo-obb")
+    turned = shapes(before, places.__getitem__, 5)[0]
+    found = shapes(after, str, 5)[0]
+    assert [ring for ring in found if ring in turned] == turned
+    assert len(found) == data.boxes.height
+    assert losses.count("upright-boxes") == data.boxes.height - len(turned)
+
+
+@quick
+@given(datasets(outlines=("polygon",)))
+def test_yolo_segments_join_rings_without_adding_area(data: DataFacts) -> None:
+    from snellen.data.writers.coco import _area
+
+    before, after, _, losses = through(data, "yolo-segments")
+    assert losses.count("parts") == sum(len(r) > 1 for r in data.outlines["rings"])
+    areas = {row["object"]: row["rings"] for row in before.outlines.iter_rows(named=True)}
+    hulls = sorted(round(v, 3) for r in areas.values() for v in (min(x for g in r for x in g[0::2]),))
+    drawn = [row["rings"][0] for row in after.outlines.iter_rows(named=True)]
+    assert len(drawn) == data.boxes.height
+    for hull in hulls:
+        assert any(abs(min(ring[0::2]) - hull) < 1e-2 for ring in drawn)
+    single = sorted(_area(r) for r in areas.values() if len(r) == 1)
+    assert all(any(abs(_area([ring]) - a) < 1e-2 for ring in drawn) for a in single)
+
+
+@pytest.mark.parametrize("name", ["coco", "voc", "yolo", "csv"])
 def test_a_second_trip_changes_nothing(name: str, tmp_path: Path) -> None:
     """A -> F -> A' -> F gives the same files as A -> F."""
     from snellen.verbs.convert import convert

@@ -1,6 +1,7 @@
 """Outlines of any kind as bitmaps, drawn by the evaluator's own rasteriser, so that both mean the same pixels."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def encoded(mask: Bitmap) -> str:
     return encode(mask[None] > 0).compressed(0).decode("ascii")
 
 
+@lru_cache(maxsize=1)
 def mask_values(path: Path) -> NDArray[np.uint32]:
     """(h, w) values of a mask: r + 256 g + 65536 b of a coloured one. Raises OSError or ValueError."""
     from PIL import Image

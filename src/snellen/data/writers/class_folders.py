@@ -27,7 +27,7 @@ LONGEST_FOLDER = 200
 def write(data: DataFacts, losses: Losses) -> Written:
     """Images by class; the files are the folders of the classes without an image."""
     splits = set(data.images["split"])
-    split_of = _splits(splits, losses, data.images.height)
+    split_of = _splits(splits, losses, data)
     folders = _folders(data, losses, reserved=split_of == {})
     labels = dict(data.images.select("image", "class_name").iter_rows())
     if data.task != "classification":
@@ -48,15 +48,17 @@ def write(data: DataFacts, losses: Losses) -> Written:
     return Written(places, _empty(places, folders, "train/" if split_of else ""))
 
 
-def _splits(splits: set[str | None], losses: Losses, images: int) -> dict[str | None, str]:
+def _splits(splits: set[str | None], losses: Losses, data: DataFacts) -> dict[str | None, str]:
     """Split -> folder. Without train the readers of class folders would take a split's folder for a class."""
     if splits <= {None}:
         return {}
     if "train" not in splits:
-        losses.add("splits", "images lose their split: class folders without train/ have none", "all", images)
+        losses.add(
+            "splits", "images lose their split: class folders without train/ have none", "all", data.images.height
+        )
         return {}
     if None in splits:
-        losses.add("splits", "kind of images without a split goes to train/", "all")
+        losses.add("splits", "images of no split go to train", "some", data.images["split"].null_count())
     return {split: split or "train" for split in splits}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from snellen.data.facts import DataFacts
+from snellen.data.writers.bitmaps import bitmap, encoded
 from snellen.data.writers.losses import Losses
 from snellen.data.writers.written import RESERVED, Row, Written, at, class_index, objects, place_images, plain, unusable
 
@@ -64,7 +65,7 @@ def _files(
             if row["xyv"] is not None and kind is not None:
                 posed.add(kind)
             number = numbers[split].next(row["annotation_id"], at(row))
-            annotations[split].append(_line(_annotation(row, number, identity, class_id, losses)))
+            annotations[split].append(_line(_annotation(data, row, number, identity, class_id, losses)))
     categories = [_line(c) for c in _categories(data, posed, losses)]
     for split, name in names.items():
         parts = (("images", images[split]), ("annotations", annotations[split]), ("categories", categories))
@@ -107,7 +108,9 @@ def _line(entry: dict[str, Any]) -> str:
     return json.dumps({key: value for key, value in entry.items() if value is not None}, ensure_ascii=False)
 
 
-def _annotation(row: Row, number: int | str, image: int | str, class_id: int, losses: Losses) -> dict[str, Any]:
+def _annotation(
+    data: DataFacts, row: Row, number: int | str, image: int | str, class_id: int, losses: Losses
+) -> dict[str, Any]:
     corners = [float("nan") if row[c] is None else row[c] for c in ("x1", "y1", "x2", "y2")]
     bbox = [plain(v) for v in (*corners[:2], corners[2] - corners[0], corners[3] - corners[1])]
     if unusable(row):
@@ -118,6 +121,9 @@ def _annotation(row: Row, number: int | str, image: int | str, class_id: int, lo
     segmentation: Any = None
     if row["rings"] is not None:
         segmentation = [[plain(v) for v in ring] for ring in row["rings"]]
+    elif row["outline"] == "bitmap":
+        mask = bitmap(data, row, losses)
+        segmentation = None if mask is None else {"size": list(mask.shape), "counts": encoded(mask)}
     elif row["rle"] is not None:
         segmentation = {"size": [row["rle_height"], row["rle_width"]], "counts": row["rle"]}
     if row["outline"] == "oriented":
