@@ -96,7 +96,7 @@ def drawn_values(image: Image.Image, kind: str) -> Values:
 def _contents(values: Values, kind: str) -> dict[str, Any]:
     digest = blake2b(repr(values.shape).encode(), digest_size=16)
     for strip, _, _ in _strips(values, 0):
-        digest.update(np.ascontiguousarray(strip, "<i4").tobytes())
+        digest.update(np.ascontiguousarray(strip, "u1" if strip.dtype == np.uint8 else "<i4").tobytes())
     found = _hulls(values)
     distinct = len(found["value"])
     kept = np.sort(np.argsort(-found["pixels"], kind="stable")[:MAX_VALUES])
@@ -172,7 +172,7 @@ def _solid(values: Values, known: NDArray[np.int64]) -> NDArray[np.bool_]:
     for strip, first, end in _strips(values, 1):
         codes = _codes(strip, known)
         equal = np.asarray(cv2.erode(codes, window)) == np.asarray(cv2.dilate(codes, window))
-        solid[np.unique(codes[first:end][equal[first:end]])] = True
+        solid |= np.bincount(codes[first:end][equal[first:end]], minlength=len(solid)) > 0
     return solid[:-1]
 
 
