@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from snellen.data.dataset_error import DatasetError
 from snellen.data.defects import plant
 from snellen.data.digits import build_digits
 from snellen.data.engines import task as module
@@ -196,3 +197,10 @@ def test_real_datasets(name: str, images: int, boxes: int, classes: int, rules: 
     assert data.images["decoded"].all()
     verdict = judge([data], LoadedSettings(Settings(), "test", tmp_path))
     assert {f.rule for f in verdict.findings} == rules
+
+
+def test_a_folder_of_datasets_is_not_taken_for_classes(tmp_path: Path) -> None:
+    detection(tmp_path / "both")
+    yolo(tmp_path / "both")
+    with pytest.raises(DatasetError, match=r"holds 2 datasets, not classes: name one of detection, yolo"):
+        examine(tmp_path / "both", cache=False)

@@ -54,6 +54,7 @@ def _read(path: Path) -> Records:
     if tables and not _holds_classes(path):
         return csv_boxes.read(path, tables)
     if class_folders.looks_like(path):
+        _refuse_several(path)
         return _beside_csv(class_folders.read(path), path)
     links = [link.name for link in class_folders.links_out(path)]
     told = f"; {', '.join(links[:3])}: a link that leads out of the folder is not followed" if links else ""
@@ -77,6 +78,25 @@ def _read_file(path: Path) -> Records:
     raise DatasetError(
         f"{path}: not an annotation file; expected a data.yaml, a COCO .json, a CSV of boxes or a folder"
     )
+
+
+def _refuse_several(path: Path) -> None:
+    """Raise DatasetError where sub-folders are datasets of their own: they are no classes."""
+    inner = [sub.name for sub in class_folders.sub_folders(path) if _has_labels(sub)]
+    if inner:
+        raise DatasetError(f"{path}: holds {len(inner)} datasets, not classes: name one of {', '.join(inner[:12])}")
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether the folder is a dataset by its annotations, and not by its sub-folders' names alone."""
+    found = (
+        yolo.find(folder),
+        voc.annotation_folder(folder),
+        coco.find(folder),
+        mask_config.find(folder, panoptic.PARTS),
+        mask_config.find(folder, masks.PARTS),
+    )
+    return any(found)
 
 
 def _beside_csv(records: Records, folder: Path) -> Records:
