@@ -30,7 +30,7 @@ from snellen.data.decoding import (
     upright,
 )
 from snellen.data.metadata import metadata
-from snellen.data.statistics import SIDE, grey_of, halved, reduced, sharpness, statistics
+from snellen.data.statistics import LEAST, grey_of, halved, reduced, sharpness, statistics
 from snellen.findings.severity import Tier
 
 MAX_BYTES = 1 << 29
@@ -117,7 +117,7 @@ def _refusal(image: Image.Image, file: io.BytesIO, data: bytes) -> str | None:
 def _pixels(image: Image.Image) -> dict[str, Any]:
     """Pixel facts of an open image, of one decode."""
     area = image.width * image.height
-    draft(image, SIDE)
+    draft(image, LEAST)
     if not image.info.get("progressive"):  # a progressive JPEG keeps all its coefficients whatever the scale
         area = image.width * image.height
     with _one_large if area > LARGE_PIXELS else nullcontext():

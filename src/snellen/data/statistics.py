@@ -1,17 +1,18 @@
 """Facts of an image's pixels, in the time that a fraction of its decoding takes.
 
 No fact depends on the resolution: each is measured on a picture of fixed scale. A JPEG is decoded at the smallest
-eighth whose long side is at least SIDE, and whole blocks of pixels are averaged until the long side is below 2 x SIDE
+eighth whose long side is at least LEAST, and whole blocks of pixels are averaged until the long side is below 2 x LEAST
 (`reduced`). A smaller image stays as it is.
 
 On that picture, in grey:
 
 * sharpness: variance of the Laplacian of a Gaussian, scaled to a long side of SIDE: s^2 Lap(G_sigma * grey), with
-  s = long side / SIDE, Lap = [0 1 0; 1 -4 1; 0 1 0], and sigma^2 = SHARP^2 s^2 - 1/12, as a pixel averages over its own
-  width already (the scale-normalised Laplacian of Lindeberg, Feature Detection with Automatic Scale Selection, 1998).
-  The plain Laplacian of a picture resized to SIDE changes twofold with the phase of the resizing; this by a tenth.
+  s = long side / SIDE (at least LEAST / SIDE), Lap = [0 1 0; 1 -4 1; 0 1 0], and sigma^2 = SHARP^2 s^2 - 1/12, as a
+  pixel averages over its own width already (the scale-normalised Laplacian of Lindeberg, Feature Detection with
+  Automatic Scale Selection, 1998). The plain Laplacian of a picture resized to SIDE changes twofold with the phase of
+  the resizing, this by a tenth.
 
-On the same averaged by 2 x 2 (`halved`), of 128 to 255 pixels:
+On the same averaged by 2 x 2 where it has SIDE pixels or more (`halved`), of 128 to 255 pixels:
 
 * brightness: perceived brightness sqrt(0.241 R^2 + 0.691 G^2 + 0.068 B^2) (HSP, Finley 2006), rounded to 256 levels
 * percentiles: the smallest level that at least so large a share of the pixels does not exceed
@@ -35,6 +36,8 @@ from PIL import Image
 
 SIDE = 256
 """Long side that facts refer to, pixels."""
+LEAST = 240
+"""Long side down to which pictures are averaged, so that those of 480 and 500 pixels are still worth halving."""
 SHARP = 0.5
 """Standard deviation of the Gaussian under the Laplacian, pixels of a picture of long side SIDE."""
 BORDER_LEVELS = 8
@@ -45,8 +48,8 @@ _RED, _GREEN, _BLUE, _GREY, _BRIGHTNESS, _RANGE = range(6)
 
 
 def reduced(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey (H, W) or RGB (H, W, 3) uint8, long side below 2 x SIDE, of a decoded image in mode L or RGB."""
-    factor = max(image.size) // SIDE
+    """Grey (H, W) or RGB (H, W, 3) uint8, long side below 2 x LEAST, of a decoded image in mode L or RGB."""
+    factor = max(image.size) // LEAST
     return np.asarray(image.reduce(factor) if factor > 1 else image)
 
 
@@ -66,7 +69,7 @@ def grey_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def sharpness(grey: NDArray[np.uint8]) -> float:
     """The variance of the Laplacian of a Gaussian of a `reduced` picture in grey: see above."""
-    scale = max(1.0, max(grey.shape) / SIDE)
+    scale = max(LEAST, *grey.shape) / SIDE
     kernel = _gaussian(math.sqrt(SHARP**2 * scale**2 - 1 / 12))
     edges = cv2.Laplacian(cv2.sepFilter2D(grey, cv2.CV_32F, kernel, kernel), cv2.CV_32F)
     mean = cv2.sumElems(edges)[0] / grey.size
