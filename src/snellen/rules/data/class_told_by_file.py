@@ -22,10 +22,10 @@ class ClassToldByFile(Rule):
     fail on the first picture from elsewhere.
 
     ## How it is computed
-    A decision tree of depth three guesses the class from one property of the file on half of the images and is scored
-    on the other half, both ways. The score of a class is the share of its images that are named right less the share
-    of the others' that are given its name; reported where the best is above `min_score`. Properties that the object
-    itself may cause, such as colour, are left out.
+    The property's values are cut into sixteen bins; each names the class that it holds the largest share of. The bins
+    are named by half of the images and scored on the other half, both ways. The score of a class is the share of its
+    images that are named right less the share of the others' that are given its name; reported where the best is
+    above `min_score`. Properties that the object itself may cause, such as colour, are left out.
 
     ## Example
         class-told-by-file  the width alone tells 'eel' from the other classes with a score of 0.92 ...
