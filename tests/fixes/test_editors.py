@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snellen.fixes import coco, voc, yolo
@@ -117,6 +117,7 @@ LINES = st.lists(st.sampled_from([b"a", b"b", b"-- c", b"++ d", b"@@ e", b"f\r",
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="needs the patch program")
+@settings(max_examples=40, deadline=None)
 @given(LINES, LINES, st.booleans(), st.booleans())
 def test_patches_apply(before: list[bytes], after: list[bytes], ends: bool, ends_too: bool) -> None:
     old = b"\n".join(before) + b"\n" * ends

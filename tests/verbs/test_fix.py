@@ -123,6 +123,7 @@ PLANTS = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["coco", "voc", "yolo"]),
