@@ -132,5 +132,10 @@ def test_every_class_has_its_numbers_by_size_and_the_other_conventions_stand_bes
     assert (dog["ap_medium"], dog["ar"], dog["olrp"]) == (None, None, None)
     assert facts.predictions_without_objects == 2
     assert facts.score("oLRP") == 0.5
+    # One of two found, one of three right: 1.25 P R / (0.25 P + R) and 5 P R / (4 P + R).
+    assert facts.score("f05") == pytest.approx(1.25 / 6 / (0.25 / 3 + 0.5))
+    assert facts.score("f2") == pytest.approx(5 / 6 / (4 / 3 + 0.5))
+    assert facts.score("f2_threshold") == 0.9
+    assert "VOC's matching" in facts.convention
     assert facts.score("mAP50_voc2010") == 0.5
     assert facts.score("mAP50_voc2007") == pytest.approx(6 / 11)

@@ -120,11 +120,21 @@ def test_masks_and_keypoints_become_columns(tmp_path: Path) -> None:
 
 
 def test_run_lengths_without_a_box_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
-    bad = [{"size": [20, 30], "counts": "x"}, {"size": [20], "counts": "0"}, {"size": [20, 30], "counts": [2, "a"]}]
+    bad = [
+        {"size": [20, 30], "counts": "x"},
+        {"size": [10**30, 30], "counts": "x"},
+        {"size": [20], "counts": "0"},
+        {"size": [20, 30], "counts": [2, "a"]},
+    ]
     records = [{**RESULT, "bbox": None, "segmentation": s} for s in bad]
     frame, problems = read(tmp_path / "r.json", [*records, RESULT])
     assert len(frame) == 1
-    assert problems.select("kind", "row").rows() == [("malformed-rle", 1), ("image-size", 2), ("rle-size", 3)]
+    assert problems.select("kind", "row").rows() == [
+        ("malformed-rle", 1),
+        ("image-size", 2),
+        ("image-size", 3),
+        ("rle-size", 4),
+    ]
 
 
 def test_a_list_in_an_object_is_read_too(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -12,9 +12,12 @@ from snellen.evaluation.prediction_records import NO_BOX, Prediction, Prediction
 from snellen.evaluation.records import MAX_VALUE
 from snellen.evaluation.rle import count_string
 
+_MAX_SIDE = 2**31 - 1
+_Side = Annotated[int, msgspec.Meta(ge=0, le=_MAX_SIDE)]
+
 
 class _Rle(msgspec.Struct):
-    size: tuple[int, int]
+    size: tuple[_Side, _Side]
     counts: str
 
 
@@ -126,7 +129,7 @@ def _shape(segmentation: Any, points: list[float] | None) -> dict[str, Any]:
         }
     if isinstance(segmentation, Mapping):
         size, counts = segmentation.get("size"), segmentation.get("counts")
-        whole = isinstance(size, list) and len(size) == 2 and all(type(v) is int and 0 <= v < 2**31 for v in size)
+        whole = isinstance(size, list) and len(size) == 2 and all(type(v) is int and 0 <= v <= _MAX_SIDE for v in size)
         text = counts if isinstance(counts, str) else _compressed(counts)
         height, width = size if whole and isinstance(size, list) else (None, None)
         return found | {"rle": text, "rle_height": height, "rle_width": width}
@@ -142,7 +145,7 @@ def _floats(values: list[float]) -> list[float]:
 
 def _compressed(counts: Any) -> str:
     """Uncompressed counts as COCO's string; "" for what is none."""
-    if not _numbers(counts) or not all(type(v) is int and 0 <= v < 2**31 for v in counts):
+    if not _numbers(counts) or not all(type(v) is int and 0 <= v <= _MAX_SIDE for v in counts):
         return ""
     return count_string(np.array(counts, dtype=np.int64)).tobytes().decode("ascii")
 

@@ -43,6 +43,7 @@ from snellen.evaluation.geometry import By, Geometry, geometry
 from snellen.evaluation.keypoints import COCO_PERSON_SIGMAS, keypoint_summary
 from snellen.evaluation.keypoints import MAX_DETS as KEYPOINT_LIMIT
 from snellen.evaluation.lost_points import breakdown, evaluated_images
+from snellen.evaluation.lrp import CONVENTION as LRP_CONVENTION
 from snellen.evaluation.lrp import lrp
 from snellen.evaluation.operating_point import best_f1, threshold_gain
 from snellen.evaluation.pairs import Floats, Ints
@@ -51,6 +52,7 @@ from snellen.evaluation.records import sift_boxes
 from snellen.evaluation.segments import object_segments
 from snellen.evaluation.suppression import lost_to_suppression, sweep_sifted
 from snellen.evaluation.suspects import detection_suspects
+from snellen.evaluation.voc import CONVENTION as VOC_CONVENTION
 from snellen.evaluation.voc import match_voc, voc_ap
 from snellen.facts import table
 
@@ -129,6 +131,9 @@ def evaluate_detection(
     coco = keypoint_summary(matching) if by == "keypoints" else coco_summary(matching)
     lrps = lrp(matching)
     values = coco | overall.metrics() | calibration | lrps.summary() | _voc(shape, arrays, size, by)
+    for name, beta in (("f05", 0.5), ("f2", 2.0)):
+        point = best_f1(matching.scores[counted], correct[counted], int(positives.sum()), beta)
+        values |= {name: point.f1, f"{name}_threshold": point.threshold}
     scores: list[dict[str, Any]] = [
         {"metric": metric, "value": value, "low": low, "high": high}
         for metric, value in values.items()
@@ -176,8 +181,9 @@ def convention(max_dets: Sequence[int], compared: str) -> str:
     aside = "" if limit == 100 or "keypoint" in compared else " (pycocotools returns -1 for a limit other than 100)"
     return (
         f"COCO: AP by 101-point interpolation over IoU 0.50:0.95, at most {limit} detections per class and image"
-        f"{aside}, crowd objects ignored, classes without objects left out of the mean; {compared}; F1 at one score "
-        "threshold"
+        f"{aside}, crowd objects ignored, classes without objects left out of the mean; {compared}; F1, F0.5 and F2 "
+        f"at the score threshold where each is highest; mAP50_voc2007 and mAP50_voc2010: {VOC_CONVENTION}; "
+        f"{LRP_CONVENTION}"
     )
 
 

@@ -124,7 +124,7 @@ def _stated(truth: pl.DataFrame, measured: Floats) -> Floats:
     if "stated_area" not in truth.columns:
         return measured
     stated = truth["stated_area"].fill_null(float("nan")).to_numpy()
-    return np.where(np.isfinite(stated), stated, measured)
+    return np.where(np.isfinite(stated) & (stated >= 0), stated, measured)
 
 
 def _xywh(records: pl.DataFrame) -> Floats:

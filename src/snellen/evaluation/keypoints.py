@@ -22,10 +22,6 @@ from snellen.evaluation.coco_core import (
 )
 from snellen.evaluation.pairs import Bools, Floats, Ints, Pairs
 
-CONVENTION = (
-    "COCO keypoints: AP by 101-point interpolation over OKS 0.50:0.95, at most 20 detections per class and image, "
-    "objects without labelled points ignored, no small objects"
-)
 MAX_DETS = 20
 COCO_PERSON_SIGMAS: Floats = (
     np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], dtype=np.float64) / 1000

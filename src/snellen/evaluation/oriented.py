@@ -10,8 +10,6 @@ from numba import njit
 
 from snellen.evaluation.pairs import Bools, Floats, Pairs
 
-CONVENTION = "IoU of the rotated boxes' areas; sizes by the area of the rotated box"
-
 
 def corners(boxes_xywha: Floats) -> Floats:
     """Return (n, 4, 2) corners of (n, 5) centre x, centre y, width, height, angle; radians from x towards y."""

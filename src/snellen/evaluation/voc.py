@@ -14,10 +14,10 @@ from snellen.evaluation.coco_core import FALSE, TRUE, Detections, Matching, Obje
 from snellen.evaluation.ordering import fall_within, grouped
 from snellen.evaluation.pairs import Floats, Overlap, pairs_of, run_starts
 
-CONVENTIONS = {
-    "2007": "VOC 2007: mean over recall 0, 0.1 ... 1 of the best precision at that recall or above; IoU >= 0.5",
-    "2010": "VOC 2010 and later: area under precision made monotone over recall; IoU >= 0.5",
-}
+CONVENTION = (
+    "VOC's matching at IoU 0.5, the mean of the best precision at or above recall 0, 0.1 ... 1, and the area under "
+    "precision made monotone over recall"
+)
 
 
 def match_voc(
