@@ -1,7 +1,9 @@
 """See DuplicateBox."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import polars as pl
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
@@ -51,8 +53,9 @@ class DuplicateBox(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        shapes = _shapes(data)
-        for one, other, iou in overlapping_pairs(data, self.options.min_iou):
+        pairs = list(overlapping_pairs(data, self.options.min_iou))
+        shapes = _shapes(data, {box["object"] for one, other, iou in pairs if iou == 1 for box in (one, other)})
+        for one, other, iou in pairs:
             least = min(one["x2"] - one["x1"], one["y2"] - one["y1"])
             if one["class_name"] != other["class_name"] or one["class_id"] != other["class_id"]:
                 continue
@@ -76,11 +79,12 @@ class DuplicateBox(Rule):
             )
 
 
-def _shapes(data: DataFacts) -> dict[int, tuple[Any, ...]]:
-    """Object -> its outline and keypoints."""
+def _shapes(data: DataFacts, objects: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+    """Outline and keypoints of each of `objects`."""
+    wanted = pl.col("object").is_in(sorted(objects))
     columns = ("kind", "rings", "rle", "mask_file", "mask_value")
-    outlined = {row["object"]: tuple(row[c] for c in columns) for row in data.outlines.iter_rows(named=True)}
-    posed = dict(data.keypoints.select("object", "xyv").iter_rows())
+    outlined = {row["object"]: tuple(row[c] for c in columns) for row in data.outlines.filter(wanted).to_dicts()}
+    posed = dict(data.keypoints.filter(wanted).select("object", "xyv").iter_rows())
     return {number: (outlined.get(number), posed.get(number)) for number in {*outlined, *posed}}
 
 
