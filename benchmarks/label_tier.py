@@ -11,6 +11,7 @@ seconds as a multiple of Snellen's.
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import subprocess
@@ -107,7 +108,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "instances_train.json"
-        synthetic(path, options.images, options.boxes, options.polygons)
+        # In a process of its own: a child's peak memory counts what its parent held when it was forked.
+        arguments = (path, options.images, options.boxes, options.polygons)
+        maker = multiprocessing.get_context("spawn").Process(target=synthetic, args=arguments)
+        maker.start()
+        maker.join()
         print(f"{options.images} images, {options.boxes} boxes, {path.stat().st_size / 1e6:.0f} MB")
         runs: dict[str, list[tuple[float, float, float, str]]] = {}
         commands = programs(path, options.peers)

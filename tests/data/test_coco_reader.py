@@ -161,13 +161,15 @@ def test_every_odd_value_is_a_row(tmp_path: Path) -> None:
         None,
         annotation(id=14, area=10**400, category_id=8),
     ]
+    entries.append(annotation(id=15, area="3", segmentation={"counts": "<000", "size": ["8", "10"]}))
     data = read(tmp_path, document(entries))
-    assert data.boxes["row"].to_list() == [1, 2, 5, 7, 8, 9, 10, 11, 12, 13, 14, 18]
+    assert data.outlines["rle"].to_list() == ["<000"]
+    assert data.boxes["row"].to_list() == [1, 2, 5, 7, 8, 9, 10, 11, 12, 13, 14, 18, 19]
     first = data.boxes.row(0, named=True)
     assert math.isnan(first["x1"])
     assert first["x2"] != first["x2"] or math.isinf(first["x2"])
     assert data.boxes["area"].to_list()[1] == 12
-    assert data.boxes["area"].to_list()[-1] == math.inf
+    assert data.boxes["area"].to_list()[-2] == math.inf
     found = sorted((p["row"], p["kind"]) for p in data.problems.iter_rows(named=True))
     assert found == [
         (3, "malformed-label"), (4, "malformed-label"), (6, "malformed-label"), (7, "unknown-image-id"),
@@ -220,6 +222,15 @@ def test_chunks_and_odd_records_change_nothing(boxes: list[Any], odd: list[int],
     assert data.boxes.select("x1", "y1", "x2", "y2").rows() == corners
     assert data.boxes["area"].to_list() == [1200.0] * len(boxes)
     assert [ring for (ring,) in data.outlines["rings"].to_list()] == [[*box, *box] for box in boxes]
+
+
+def test_hundred_thousand_bad_records_are_counted_not_listed(tmp_path: Path) -> None:
+    bad = b"[" + b"1," * 150_000 + b"2]"
+    text = json.dumps(document([])).encode().replace(b'"annotations": []', b'"annotations": ' + bad)
+    data = read(tmp_path, text)
+    assert data.problems.height == 10_001
+    assert "140,001 more" in data.problems["message"].to_list()[-1]
+    assert data.ledger.height == 10_001
 
 
 def test_files_beside_the_boxes_are_named(tmp_path: Path) -> None:

@@ -23,11 +23,14 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=12,
 )
+FIELDS = [
+    "id", "image_id", "category_id", "bbox", "area", "file_name", "width", "height", "name", "segmentation", "iscrowd",
+    "keypoints", "num_keypoints", "skeleton", "supercategory",
+]  # fmt: skip
+RUNS = st.fixed_dictionaries({"counts": ANY_JSON, "size": ANY_JSON | st.lists(st.integers(), max_size=2)})
 RECORD = st.dictionaries(
-    st.sampled_from(
-        ["id", "image_id", "category_id", "bbox", "area", "file_name", "width", "height", "name", "segmentation"]
-    ),
-    ANY_JSON | st.lists(st.floats() | st.integers(), min_size=4, max_size=4) | st.integers(0, 3),
+    st.sampled_from(FIELDS),
+    ANY_JSON | RUNS | st.lists(st.floats() | st.integers(), min_size=4, max_size=4) | st.integers(0, 3),
 )
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

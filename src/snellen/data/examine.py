@@ -46,7 +46,7 @@ def examine(
         measured = measure_images(records, tier, folder, workers, progress, engine)
         images = images.with_columns(measured.drop("image"))
     boxes, outlines = objects(records)
-    problems = table(PROBLEMS, records.problems)
+    problems = table(PROBLEMS, records.problem_rows())
     return DataFacts(
         root=str(records.root),
         format=records.format,

@@ -28,6 +28,8 @@ from snellen.data.rows import Rows
 
 MAX_ANNOTATION_BYTES = 1 << 30
 """Annotation files above this (1 GiB) are not read: COCO's largest is half of it."""
+MOST_PROBLEMS = 10_000
+"""Problems of one kind listed for one file: a file of a million bad records must not cost gigabytes."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
@@ -76,17 +78,34 @@ class Records:
     """Path of a file or folder that was seen and not read -> why."""
     misnamed: set[str] = field(default_factory=set)
     """Paths that `relative` had to escape: no file can be opened by them."""
+    _told: dict[tuple[str, str | None], int] = field(default_factory=dict)
+    """Kind and file of a problem -> how often."""
 
     def problem(
         self, kind: str, file: str | None, message: str, *, row: int | None = None, image: str | None = None,
         value: object = None,
     ) -> None:  # fmt: skip
-        """Record a bad record; `value` is shortened to 200 characters."""
-        shown = None if value is None else brief(value)
-        message = one_line(message[:1000])
-        self.problems.append(
-            {"kind": kind, "file": file, "row": row, "image": image, "value": shown, "message": message}
-        )
+        """Record a bad record; `value` is shortened to 200 characters.
+
+        Beyond MOST_PROBLEMS of one kind in one file they are only counted: `problem_rows` says how many.
+        """
+        count = self._told.get((kind, file), 0)
+        self._told[kind, file] = count + 1
+        if count < MOST_PROBLEMS:
+            shown, message = None if value is None else brief(value), one_line(message[:1000])
+            self.problems.append(
+                {"kind": kind, "file": file, "row": row, "image": image, "value": shown, "message": message}
+            )
+
+    def problem_rows(self) -> list[dict[str, Any]]:
+        """The problems, and one more for each kind and file that has too many to list."""
+        more = [
+            {"kind": kind, "file": file, "value": f"{count:,}",
+             "message": f"{count - MOST_PROBLEMS:,} more records of {file} have the same problem"}
+            for (kind, file), count in self._told.items()
+            if count > MOST_PROBLEMS
+        ]  # fmt: skip
+        return self.problems + more
 
     def image(self, key: str, **columns: Any) -> bool:
         """Add an image; False, and a problem, when it is already listed by another split."""

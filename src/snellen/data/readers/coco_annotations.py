@@ -284,11 +284,12 @@ def _outline(value: Any) -> list[list[float]] | Rle | None:
         sides = [integer(v) for v in size] if isinstance(size, list) else []
         if len(sides) != 2 or None in sides:
             raise RecordError("has no size of two whole numbers")
-        if isinstance(counts, list):
-            counts = [integer(v) for v in counts]
-        if not isinstance(counts, str | list) or None in counts:
+        if isinstance(counts, str):
+            return Rle(clean(counts), (sides[0], sides[1]))  # type: ignore[arg-type]
+        runs = [integer(v) for v in counts] if isinstance(counts, list) else [None]
+        if None in runs:
             raise RecordError("has no counts: whole numbers or a text")
-        return Rle(counts if isinstance(counts, list) else clean(counts), (sides[0], sides[1]))  # type: ignore[arg-type]
+        return Rle(runs, (sides[0], sides[1]))  # type: ignore[arg-type]
     if not isinstance(value, list):
         raise RecordError("is neither rings nor run lengths")
     rings = [_numbers(ring) for ring in value]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from snellen.data.records import SPLIT_NAMES, RecordError, Records, clean, inside, integer
+from snellen.data.records import SPLIT_NAMES, RecordError, Records, brief, clean, inside, integer
 from snellen.data.yaml_document import load_yaml
 
 
@@ -44,7 +44,7 @@ def read_config(records: Records, path: Path, parts: tuple[str, ...]) -> dict[st
             text = entry.get(part)
             try:
                 if not isinstance(text, str):
-                    raise RecordError(f"{part} is {text!r}, no path")
+                    raise RecordError(f"{part} is {brief(text)}, no path")
                 place = inside(path.parent.parent, path.parent, text)
             except RecordError as error:
                 message = f"{split} of {path.name}: {error}; it was not followed"
@@ -84,7 +84,7 @@ def _classes(records: Records, path: Path, document: dict[Any, Any]) -> None:
     for key, entry in classes.items() if isinstance(classes, dict) else ():
         number, name = integer(key), entry.get("name") if isinstance(entry, dict) else entry
         if number is None or not isinstance(name, str | int | float):
-            message = f"classes of {path.name} holds {key!r}: {entry!r}"
+            message = f"classes of {path.name} holds {brief(key)}: {brief(entry)}"
             records.problem("malformed-label", path.name, message, value=entry)
         else:
             records.classes[number] = (clean(str(name)), True)

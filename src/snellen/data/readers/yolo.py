@@ -30,8 +30,8 @@ from snellen.data.records import (
 )
 from snellen.data.yaml_document import load_yaml
 
-MAX_LABEL_BYTES = 1 << 26
-"""Label files above this (64 MiB) are not read: an image of a hundred thousand polygons is smaller."""
+MAX_LABEL_BYTES = 1 << 24
+"""Label files above this (16 MiB) are not read: an image of twenty thousand polygons is smaller."""
 
 
 def looks_like(path: Path) -> bool:
