@@ -293,4 +293,6 @@ SICK: dict[str, Subject] = {
     "unused-class": files(yolo, lambda r: _append(r / "data.yaml", "  10: digit ten\n")),
 }
 
-ALSO: dict[str, set[str]] = {}
+ALSO: dict[str, set[str]] = {
+    "class-imbalance": {"label-drift", "box-size-outlier", "identical-box-sizes"},
+}

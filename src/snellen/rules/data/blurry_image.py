@@ -43,17 +43,20 @@ class BlurryImage(Rule):
     code = "IMG014"
     category = Category.SUSPICIOUS
     tier = Tier.PIXELS
-    causes = ("blank-image", "dark-image", "overexposed-image", "low-information-image", "low-contrast-image")
+    causes = (
+        "blank-image", "dark-image", "overexposed-image", "low-information-image", "low-contrast-image",
+        "odd-image-size", "heavy-compression",
+    )  # fmt: skip
 
     class Options(RuleOptions):
         """Thresholds."""
 
         max_sharpness: float = 25.0
-        """Variance of the Laplacian at 256 px, grey 0..255; blurs of sigma 6 reached 14.8, sharp photographs began "
-        "at 38."""
+        """Variance of the Laplacian at 256 px, grey 0..255; blurs of sigma 6 reached 14.8, sharp photographs began
+        at 38."""
         deviations: float = 3.5
-        """Robust standard deviations below the dataset's median; the usual cut for outliers (Iglewicz & Hoaglin "
-        "1993)."""
+        """Robust standard deviations below the dataset's median; the usual cut for outliers (Iglewicz & Hoaglin
+        1993)."""
 
     def measured(self, data: DataFacts) -> Measured:
         """The numbers that the threshold cuts."""

@@ -41,7 +41,14 @@ class OutlineBoxMismatch(Rule):
     name = "outline-box-mismatch"
     code = "ANN033"
     category = Category.SUSPICIOUS
-    causes = ("degenerate-polygon", "unreadable-outline", "degenerate-box", "box-out-of-bounds", "swapped-box-layout")
+    causes = (
+        "degenerate-polygon",
+        "unreadable-outline",
+        "degenerate-box",
+        "box-out-of-bounds",
+        "box-outside-image",
+        "swapped-box-layout",
+    )
 
     class Options(RuleOptions):
         """Thresholds."""
