@@ -191,3 +191,25 @@ def test_xml_bomb_is_a_problem(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE l [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><annotation><filename>&b;</filename></annotation>'
     (tmp_path / "annotations" / "a.xml").write_text(bomb)
     assert examine(tmp_path, cache=False).problems["kind"].to_list() == ["corrupt-annotation-file"]
+
+
+NAME = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@FUZZ
+@given(st.lists(st.tuples(NAME, NAME, st.sampled_from([".png", ".JPG", ".txt", ""])), min_size=1, max_size=6))
+def test_every_picture_in_class_folders_is_listed_or_in_the_ledger(paths: list[tuple[str, str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        picture(root / "known" / "a.png", side=2)
+        for folder, stem, suffix in paths:
+            if folder not in (".", "..") and len(f"{stem}{suffix}".encode()) < 200:
+                picture(root / folder / "a.png", side=2)
+                (root / folder / f"x{stem}{suffix}").write_bytes(b"")
+        data = examine(root, tier=Tier.LABELS, cache=False)
+        seen = set(data.images["image"]) | set(data.ledger["file"])
+        for path in root.rglob("*"):
+            if path.suffix.lower() in (".png", ".jpg") and path.is_file():
+                assert seen & {
+                    p.relative_to(root).as_posix() for p in (path, *path.parents) if p != root and root in p.parents
+                }
