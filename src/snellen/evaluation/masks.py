@@ -12,7 +12,7 @@ from snellen.evaluation.pairs import Bools, Floats, Ints, Pairs
 MAX_PIXELS = 2**31 - 1
 """Of one mask; more does not fit the run lengths."""
 MAX_COORDINATE = 1e6
-"""Pixels; polygons are drawn step by step, so that a coordinate of 1e300 would never end."""
+"""Pixels; far beyond any image, and still an integer on the grid that polygons are drawn on."""
 _BLOCK = 1 << 19
 """Bytes of dense masks padded at once."""
 _VERDICTS = {
@@ -176,8 +176,9 @@ def read_segmentations(items: Sequence[Any], sizes: Ints) -> tuple[Masks, list[t
         parts.append((rows, runs, starts))
         for i in np.flatnonzero(verdicts):
             bad[int(rows[i])] = _VERDICTS[int(verdicts[i])] if pixels[rows[i]] > 0 else "image-size"
+    parts = [part for part in parts if len(part[0])] or parts[:1]
     order = np.concatenate([rows for rows, _, _ in parts])
-    flat = np.concatenate([runs for _, runs, _ in parts])
+    flat = parts[0][1] if len(parts) == 1 else np.concatenate([runs for _, runs, _ in parts])
     starts = np.append(0, np.cumsum(np.concatenate([np.diff(starts) for _, _, starts in parts])))
     masks = from_runs(flat, starts, sizes[order])
     if (np.diff(order) < 0).any():

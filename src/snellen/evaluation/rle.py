@@ -91,41 +91,57 @@ def decode_dense(runs, h, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _along(start, slope, t):  # type: ignore[no-untyped-def]
+    """Coordinate at step t of an edge on the fine grid, rounded as the reference does."""
+    return int(start + slope * t + 0.5)
+
+
+@njit(cache=True)
 def encode_polygon(xy, h, w):  # type: ignore[no-untyped-def]
     """Return the runs of a polygon (k, 2), drawn as pycocotools does: its boundary on a grid five times as fine.
 
-    The sign of every step in x that passes the centre of a column of pixels toggles that column from there down.
+    Where the boundary steps from fine column 5 x + 2 to 5 x + 3 or back, past the centre of a pixel, that column of
+    pixels toggles from there down. Only these steps are looked for, not all of the boundary drawn.
     """
     toggles = np.empty(64, dtype=np.uint32)
     found = 0
     k = len(xy)
-    last_u, last_v, begun = 0, 0, False
     for j in range(k):
         xs, ys = int(5.0 * xy[j, 0] + 0.5), int(5.0 * xy[j, 1] + 0.5)
         xe, ye = int(5.0 * xy[(j + 1) % k, 0] + 0.5), int(5.0 * xy[(j + 1) % k, 1] + 0.5)
         dx, dy = abs(xe - xs), abs(ys - ye)
+        if dx == 0:
+            continue
         along_x = dx >= dy
-        flip = (along_x and xs > xe) or (not along_x and ys > ye)
-        if flip:
+        if (along_x and xs > xe) or (not along_x and ys > ye):
             xs, xe, ys, ye = xe, xs, ye, ys
-        while found + w + 1 > len(toggles):  # here and not in the inner loop, where it would take most of the time
+        slope = (ye - ys) / dx if along_x else (xe - xs) / dy
+        low, high = min(xs, xe), max(xs, xe)
+        first, end = max(0, (low + 2) // 5), min(w, (high + 2) // 5)  # low <= 5 x + 2 < high
+        while found + end - first > len(toggles):
             toggles = _grown(toggles, found)
-        steps = dx if along_x else dy
-        slope = 0.0 if steps == 0 else (ye - ys) / dx if along_x else (xe - xs) / dy
-        for d in range(steps + 1):
-            t = steps - d if flip else d
+        for x in range(first, end):
+            left = 5 * x + 2
             if along_x:
-                u, v = xs + t, int(ys + slope * t + 0.5)
+                t = left - xs
+                v = min(_along(ys, slope, t), _along(ys, slope, t + 1))
             else:
-                u, v = int(xs + slope * t + 0.5), ys + t
-            if begun and u != last_u:
-                left = u if u < last_u else u - 1
-                if left >= 2 and left % 5 == 2 and (left - 2) // 5 < w:
-                    y = (min(v, last_v) + 0.5) / 5.0 - 0.5
-                    y = np.ceil(min(max(y, 0.0), float(h)))
-                    toggles[found] = (left - 2) // 5 * h + int(y)
-                    found += 1
-            last_u, last_v, begun = u, v, True
+                # The first step on the far side: near where the line says, and then exactly.
+                t = min(max(int((left + 0.5 - xs) / slope), 1), dy)
+                if slope > 0:
+                    while t > 1 and _along(xs, slope, t - 1) > left:
+                        t -= 1
+                    while t < dy and _along(xs, slope, t) <= left:
+                        t += 1
+                else:
+                    while t > 1 and _along(xs, slope, t - 1) <= left:
+                        t -= 1
+                    while t < dy and _along(xs, slope, t) > left:
+                        t += 1
+                v = ys + t - 1
+            y = np.ceil(min(max((v + 0.5) / 5.0 - 0.5, 0.0), float(h)))
+            toggles[found] = x * h + int(y)
+            found += 1
     ends = np.sort(toggles[:found])
     # Two toggles at one place cancel each other; what is open at the end runs to the last pixel.
     kept = 0
@@ -192,7 +208,7 @@ def parse_counts(counts, offsets, sizes):  # type: ignore[no-untyped-def]
     starts, verdicts = np.zeros(count + 1, dtype=np.int64), np.zeros(count, dtype=np.int64)
     for n in range(count):
         starts[n + 1], verdicts[n] = _append_counts(counts[offsets[n] : offsets[n + 1]], sizes[n], runs, starts[n])
-    return runs[: starts[count]].copy(), starts, verdicts
+    return runs[: starts[count]], starts, verdicts
 
 
 @njit(cache=True)
@@ -233,7 +249,7 @@ def parse_strings(text, offsets, sizes):  # type: ignore[no-untyped-def]
         starts[n + 1], verdicts[n] = starts[n], verdict
         if verdict == GOOD:
             starts[n + 1], verdicts[n] = _append_counts(counts[:used], sizes[n], runs, starts[n])
-    return runs[: starts[count]].copy(), starts, verdicts
+    return runs[: starts[count]], starts, verdicts
 
 
 @njit(cache=True)
@@ -277,9 +293,9 @@ def measure(runs, starts, heights):  # type: ignore[no-untyped-def]
         for r in range(starts[n], starts[n + 1]):
             first, last = np.int64(runs[r, 0]), np.int64(runs[r, 1]) - 1
             areas[n] += last + 1 - first
-            column = first // h
-            if column == last // h:
-                top, bottom = min(top, first - column * h), max(bottom, last - column * h)
+            top_of_column = first // h * h
+            if last < top_of_column + h:
+                top, bottom = min(top, first - top_of_column), max(bottom, last - top_of_column)
             else:
                 top, bottom = 0, h - 1
         left, right = runs[starts[n], 0] // h, (runs[starts[n + 1] - 1, 1] - 1) // h
