@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from snellen.data.json_document import decode, elements
+from snellen.data.json_document import decode, elements, uncollected
 from snellen.data.readers.coco_annotations import Annotation, Gatherer, Whole, identity
 from snellen.data.records import SPLIT_NAMES, RecordError, Records, clean, inside, integer, plain_path, read_bytes
 
@@ -88,8 +88,9 @@ def read(root: Path, files: list[Path]) -> Records:
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
         records.notes.append(f"not read, as other JSON files hold the boxes: {', '.join(names[:6])}{more}")
     records.splits = list(dict.fromkeys(split for split in splits.values() if split))
-    for path in files:
-        _read_file(records, path, splits[path])
+    with uncollected():
+        for path in files:
+            _read_file(records, path, splits[path])
     return records
 
 
