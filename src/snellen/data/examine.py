@@ -8,7 +8,7 @@ import polars as pl
 
 from snellen.data import cache as measured_cache
 from snellen.data.detect import read_dataset
-from snellen.data.facts import CLASSES, LEDGER, PROBLEMS, DataFacts
+from snellen.data.facts import CLASSES, LEDGER, PAIRS, PROBLEMS, DataFacts
 from snellen.data.measuring import measure_images
 from snellen.data.measuring_masks import measure_masks
 from snellen.data.objects import objects
@@ -45,6 +45,12 @@ def examine(
     if tier >= Tier.HEADERS:
         measured = measure_images(records, tier, folder, workers, progress, engine)
         images = images.with_columns(measured.drop("image"))
+    pairs, notes = table(PAIRS), list(records.notes)
+    if tier >= Tier.PIXELS:
+        from snellen.data.pairs import find_pairs  # loads numba, which no cheaper tier needs
+
+        pairs, left_out = find_pairs(images, records.root, folder, progress)
+        notes += left_out
     boxes, outlines = objects(records)
     problems = table(PROBLEMS, records.problem_rows())
     return DataFacts(
@@ -52,6 +58,7 @@ def examine(
         format=records.format,
         task=records.task,
         images=images,
+        pairs=pairs,
         boxes=boxes,
         outlines=outlines,
         keypoints=records.keypoints.frame(),
@@ -73,7 +80,7 @@ def examine(
         keypoint_names=records.keypoint_names,
         keypoint_flip=records.keypoint_flip,
         skeleton=records.skeleton,
-        notes=records.notes,
+        notes=notes,
     )
 
 

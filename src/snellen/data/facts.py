@@ -61,8 +61,16 @@ IMAGES: Schema = {
 PAIRS: Schema = {
     "image": (pl.String(), "the first of two images that show the same; tier PIXELS"),
     "other": (pl.String(), "the second, later in the order of `images`"),
-    "kind": (pl.String(), "pixels (equal size, mode and pixels in files that differ), near, flipped or cropped"),
-    "similarity": (pl.Float64(), "zero-mean normalised cross-correlation of the verified pixels, 0..1"),
+    "kind": (
+        pl.String(),
+        "pixels (equal size, mode and pixels in files that differ), near, flipped, turned (by a quarter or half turn), "
+        "cropped",
+    ),
+    "orientation": (
+        pl.String(),
+        "how `other` lies against `image`: as it is, mirrored, turned by 90 ... (hashes.py)",
+    ),
+    "similarity": (pl.Float64(), "zero-mean normalised cross-correlation of the pixels that both show, 0..1"),
     "distance": (pl.Int64(), "differing bits of the hashes that found the pair"),
 }
 
