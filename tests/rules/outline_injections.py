@@ -202,6 +202,13 @@ def _pose(rng: np.random.Generator) -> str:
     return f"0 {x:.6f} {y:.6f} {w:.6f} {h:.6f} " + " ".join(f"{x + a:.6f} {y + b:.6f} 2" for a, b in places) + "\n"
 
 
+def _box_or_polygon(rng: np.random.Generator) -> str:
+    """Every third row is a polygon."""
+    (x, y), (w, h) = rng.uniform(0.3, 0.7, 2), rng.uniform(0.15, 0.3, 2)
+    ring = (x - w / 2, y, x, y - h / 2, x + w / 2, y, x, y + h / 2, x - w / 4, y + h / 4)
+    return "0 " + " ".join(f"{v:.6f}" for v in (ring if rng.random() < 0.35 else (x, y, w, h))) + "\n"
+
+
 CLEAN: dict[str, Subject] = {
     "octagons with points, COCO": lambda folder: facts(outlined(folder)),
     "run lengths, COCO": spoilt(_some_run_lengths),
@@ -234,6 +241,7 @@ SICK: dict[str, Subject] = {
     "keypoint-count-mismatch": one(lambda a: a.__setitem__("num_keypoints", 1)),
     "coinciding-keypoints": one(lambda a: a["keypoints"].__setitem__(slice(3, 5), a["keypoints"][6:8])),
     "keypoint-flip-not-involution": _yolo(_pose, "kpt_shape: [3, 3]\nflip_idx: [0, 2, 2]\n"),
+    "mixed-label-rows": _yolo(_box_or_polygon),
     "annotation-id-zero": one(lambda a: a.__setitem__("id", 0)),
 }
 

@@ -22,7 +22,7 @@ class AreaMismatch(Rule):
     ## How it is computed
     |area - enclosed| / enclosed above `tolerance`, and more than `slack` pixels. Enclosed is the polygon's or mask's
     area, or the box's where there is no outline; an area that equals the box's is accepted beside an outline too, as
-    some tools write it.
+    some tools write it. Where the outline cannot be measured, nothing is said.
 
     ## Example
         train.json:88  area-mismatch  area 10 where the box encloses 2,310 px^2 ...
@@ -43,6 +43,8 @@ class AreaMismatch(Rule):
     causes = (
         "degenerate-polygon",
         "unreadable-outline",
+        "malformed-label",
+        "segment-without-pixels",
         "box-out-of-bounds",
         "swapped-box-layout",
         "self-intersecting-polygon",
@@ -60,11 +62,12 @@ class AreaMismatch(Rule):
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
         outlined = data.outlines.filter(pl.col("finite").fill_null(True)).select(
-            "object", pl.col("area").alias("enclosed")
+            "object", pl.col("area").alias("enclosed"), unmeasured=pl.col("area").is_null()
         )
         boxed = (pl.col("x2") - pl.col("x1")) * (pl.col("y2") - pl.col("y1"))
         boxes = solid_boxes(data).filter(pl.col("area").is_not_null()).with_columns(boxed=boxed)
-        boxes = boxes.join(outlined, on="object", how="left").with_columns(enclosed=pl.coalesce("enclosed", "boxed"))
+        boxes = boxes.join(outlined, on="object", how="left").filter(~pl.col("unmeasured").fill_null(False))
+        boxes = boxes.with_columns(enclosed=pl.coalesce("enclosed", "boxed"))
 
         def differs(column: str) -> pl.Expr:
             apart = (pl.col("area") - pl.col(column)).abs()

@@ -38,6 +38,7 @@ class DegenerateBox(Rule):
     name = "degenerate-box"
     code = "ANN002"
     category = Category.CORRECTNESS
+    causes = ("swapped-box-layout",)
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""

@@ -21,7 +21,7 @@ class DegeneratePolygon(Rule):
     them; an empty mask teaches that nothing is there.
 
     ## How it is computed
-    A ring has fewer than three vertices, or the area of all rings together is below `min_area`.
+    A ring has fewer than three vertices, or the area of all rings or run lengths together is below `min_area`.
 
     ## Example
         train.json:88  degenerate-polygon  a ring of 2 points encloses nothing ...
@@ -50,7 +50,7 @@ class DegeneratePolygon(Rule):
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
         polygons = data.outlines.filter(
-            pl.col("kind").is_in(["polygon", "oriented"]) & pl.col("finite").fill_null(True)
+            pl.col("kind").is_in(["polygon", "oriented", "rle"]) & pl.col("finite").fill_null(True)
         )
         flat = polygons.filter((pl.col("fewest_points") < 3) | (pl.col("area") < self.options.min_area))
         for outline in flat.iter_rows(named=True):

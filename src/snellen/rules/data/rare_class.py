@@ -39,6 +39,7 @@ class RareClass(Rule):
     name = "rare-class"
     code = "DST001"
     category = Category.SUSPICIOUS
+    causes = ("swapped-box-layout",)
 
     class Options(RuleOptions):
         """What counts as one."""

@@ -17,8 +17,8 @@ class SmallValidationSplit(Rule):
     With 20 images a difference of ten points of accuracy is chance: the best epoch is the luckiest one.
 
     ## How it is computed
-    Fewer than `min_images` images, or less than `min_share` of all with fewer than `enough`, in a dataset of at
-    least `min_total` images: a smaller one has none to give.
+    Fewer than `min_images` images, or less than `min_share` of all with fewer than `enough`. In a dataset of less than
+    `min_total` images, which has few to give, the share alone counts.
 
     ## Example
         val  small-validation-split  12 images of 4,000 (limit 20) ...
@@ -45,7 +45,7 @@ class SmallValidationSplit(Rule):
         min_share: float = 0.05
         """Share of all images, 0..1, below which a split is small unless it holds `enough`."""
         min_total: int = 200
-        """Images of the dataset below which there are none to give."""
+        """Images of the dataset below which there are no `min_images` to give."""
         enough: int = 100
         """Images that are enough whatever the share."""
 
@@ -53,11 +53,10 @@ class SmallValidationSplit(Rule):
         """Yield the findings."""
         counts = dict(data.images.drop_nulls("split").group_by("split").len().iter_rows())
         total = sum(counts.values())
-        if total < self.options.min_total:
-            return
+        few = self.options.min_images if total >= self.options.min_total else 0
         for split in ("val", "test"):
             held = counts.get(split)
-            least = max(self.options.min_images, min(self.options.enough, round(self.options.min_share * total)))
+            least = max(few, min(self.options.enough, round(self.options.min_share * total)))
             if held and held < least and held < counts.get("train", 0):
                 yield Finding(
                     message=f"{plural(held, 'image')} of {total:,} (limit {least}): which of two models is better is "

@@ -40,6 +40,7 @@ class SubpixelBox(Rule):
     name = "subpixel-box"
     code = "ANN020"
     category = Category.SUSPICIOUS
+    causes = ("swapped-box-layout",)
 
     class Options(RuleOptions):
         """Thresholds."""
