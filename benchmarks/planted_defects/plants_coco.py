@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.planted_defects.clean import encode, hull
-from benchmarks.planted_defects.plant import LEDGER, Registry, Site
+from benchmarks.planted_defects.plant import Registry, Site
 from PIL import Image
 
 COCO = Registry()
@@ -286,16 +286,7 @@ def path_out_of_the_set(s: Site) -> None:
         s.entry(d)["file_name"] = f"../../../shared/{s.stem}.jpg"
 
 
-@plant("coco", 62, LEDGER)
-def picture_not_in_the_json(s: Site) -> None:
-    """A picture lies in the folder and no annotation file lists it."""
-    with s.json() as d:
-        entry = s.entry(d)
-        d["annotations"] = [a for a in d["annotations"] if a["image_id"] != entry["id"]]
-        d["images"].remove(entry)
-
-
-@plant("coco-polygons", 50, "self-intersecting-polygon", also="area-mismatch")
+@plant("coco-polygons", 50, "self-intersecting-polygon", also="degenerate-polygon area-mismatch")
 def crossed_outline(s: Site) -> None:
     """Two vertices in the wrong order."""
     with s.json() as d:

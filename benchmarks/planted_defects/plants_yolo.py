@@ -352,7 +352,7 @@ def val_at_dusk(s: Site) -> str:
     return ""
 
 
-@plant("yolo-segments", 50, "self-intersecting-polygon")
+@plant("yolo-segments", 50, "self-intersecting-polygon", also="degenerate-polygon")
 def bow_tie(s: Site) -> None:
     """Two vertices in the wrong order: the outline crosses itself."""
     with s.rows() as rows:
