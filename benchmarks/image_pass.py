@@ -2,13 +2,15 @@
 
     python benchmarks/image_pass.py [decode] [peers] [cache] [million] [--folder PICTURES] [--images 1000]
 
-Peers: pip install cleanvision imagededup. Pictures are copies of those in --folder (or of `coco128` in SNELLEN_DATA),
-each made another file by a few bytes behind its end, so that no two have one hash; without either, drawn ones.
+Peers: pip install cleanvision imagededup. decode takes the pictures of --folder (or of `coco128` below SNELLEN_DATA;
+without either, drawn ones), the others JPEGs of 640 x 480 pixels times --scale, pieced together from them.
 
 decode: one thread; every picture is decoded whole by Pillow, then measured, in turn and 4 x --rounds times; the least
 processor time of each picture counts, so that a busy machine does not. Prints ms an image, and the ratio, by kind.
-peers: one round warms up, the next ones alternate between the programs; the median of each, on one and on all cores.
-Ours does all of `examine` but the cache; cleanvision its nine default issues, imagededup only its perceptual hashes.
+peers: one round warms up, the next ones alternate between the programs; the median of each, on one and on all cores,
+by the clock and by the processor (which a busy machine changes less).
+Ours does all of `examine`, near-duplicates too, but the cache, and `pass` only measures the images; cleanvision finds
+its nine default issues, imagededup only its perceptual hashes.
 cache: `examine` with an empty cache, and again. million: a class-folder set of --listing names (links to one tiny PNG)
 examined at tiers LABELS, HEADERS, HEADERS again (warm); seconds and the peak of resident memory of a fresh process.
 """
@@ -18,6 +20,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,9 +33,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from snellen.data.detect import read_dataset
 from snellen.data.examine import examine
 from snellen.data.images import measure
+from snellen.data.measuring import measure_images
 from snellen.findings.severity import Tier
+from snellen.progress import silent
 
 
 def drawn(seed: int, width: int = 640, height: int = 480) -> Image.Image:
@@ -59,12 +65,18 @@ def pictures(folder: Path | None) -> list[bytes]:
     return made
 
 
-def build(root: Path, sources: list[bytes], images: int) -> None:
-    """A class-folder set of `images` files."""
+def build(root: Path, sources: list[bytes], images: int, scale: int) -> None:
+    """A class-folder set of `images` JPEGs of 640 x 480 times `scale`, each of four quarters of four pictures."""
+    rng = np.random.default_rng(0)
+    tiles = [Image.open(io.BytesIO(data)).convert("RGB").resize((480, 360)) for data in sources]
     for number in range(images):
+        whole = Image.new("RGB", (640, 480))
+        for corner in ((0, 0), (320, 0), (0, 240), (320, 240)):
+            x, y = int(rng.integers(160)), int(rng.integers(120))
+            whole.paste(tiles[int(rng.integers(len(tiles)))].crop((x, y, x + 320, y + 240)), corner)
         path = root / f"class{number % 10}" / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(sources[number % len(sources)] + number.to_bytes(4, "little"))
+        whole.resize((640 * scale, 480 * scale), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
 def kinds(folder: Path, sources: list[bytes], images: int) -> dict[str, list[Path]]:
@@ -120,7 +132,13 @@ def decode(sources: list[bytes], rounds: int) -> None:
             )
 
 
-def peers(sources: list[bytes], images: int, rounds: int) -> None:
+def processor_seconds() -> float:
+    """Of this process and those that it has ended."""
+    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+
+def peers(sources: list[bytes], images: int, rounds: int, scale: int) -> None:
     """See the head of this file."""
     from cleanvision import Imagelab
     from imagededup.methods import PHash
@@ -133,31 +151,37 @@ def peers(sources: list[bytes], images: int, rounds: int) -> None:
 
     programs: dict[str, Callable[[Path, int], object]] = {
         "snellen": lambda root, cores: examine(root, cache=False, workers=cores),
+        "pass": lambda root, cores: measure_images(read_dataset(root), Tier.PIXELS, None, cores, silent),
         "cleanvision": cleanvision,
         "imagededup": imagededup,
     }
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        build(root, sources, images)
+        build(root, sources, images, scale)
         for cores in sorted({1, os.cpu_count() or 1}):
-            seconds: dict[str, list[float]] = {name: [] for name in programs}
+            seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
             for _ in range(rounds + 1):
                 for name, program in programs.items():
-                    start = time.perf_counter()
+                    start, spent = time.perf_counter(), processor_seconds()
                     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                         program(root, cores)
-                    seconds[name].append(time.perf_counter() - start)
-            ours = median(seconds["snellen"][1:])
-            for name, times in seconds.items():
-                spent = median(times[1:])
-                print(f"{cores} cores  {name:12} {spent / images * 1e3:7.2f} ms an image   {spent / ours:5.1f} x")
+                    seconds[name].append((time.perf_counter() - start, processor_seconds() - spent))
+            median_of = {
+                name: [median(column) for column in zip(*rows[1:], strict=True)] for name, rows in seconds.items()
+            }
+            for name, (wall, spent) in median_of.items():
+                ratios = f"{wall / median_of['snellen'][0]:5.1f} x, {spent / median_of['snellen'][1]:5.1f} x"
+                print(
+                    f"{cores} cores  {name:12} {wall / images * 1e3:7.2f} ms an image, "
+                    f"{spent / images * 1e3:7.2f} ms of processor   {ratios}"
+                )
 
 
-def cache(sources: list[bytes], images: int) -> None:
+def cache(sources: list[bytes], images: int, scale: int) -> None:
     """See the head of this file."""
     with tempfile.TemporaryDirectory() as folder:
         root, kept = Path(folder) / "set", Path(folder) / "cache"
-        build(root, sources, images)
+        build(root, sources, images, scale)
         times = []
         for _ in range(3):
             start = time.perf_counter()
@@ -205,6 +229,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["decode", "peers", "cache"])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--listing", type=int, default=1_000_000)
     options = parser.parse_args()
@@ -214,9 +239,9 @@ def main() -> None:
         if what == "decode":
             decode(sources, 4 * options.rounds)
         elif what == "peers":
-            peers(sources, options.images, options.rounds)
+            peers(sources, options.images, options.rounds, options.scale)
         elif what == "cache":
-            cache(sources, options.images)
+            cache(sources, options.images, options.scale)
         else:
             million(options.listing)
 
