@@ -95,8 +95,8 @@ def test_pictures_enlarge_and_tables_sort(browser, text: str, tmp_path: Path) ->
     assert visit.page.inner_text("#lightbox p") != first
     visit.page.keyboard.press("Escape")
     assert not visit.page.locator("#lightbox").is_visible()
-    visit.page.click("#scores th >> nth=1")
-    assert visit.page.get_attribute("#scores th >> nth=1", "aria-sort") == "descending"
+    visit.page.click(".sorted th >> nth=1")
+    assert visit.page.get_attribute(".sorted th >> nth=1", "aria-sort") == "descending"
     visit.check()
 
 

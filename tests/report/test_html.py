@@ -73,7 +73,7 @@ def test_sections_come_in_order(tmp_path: Path) -> None:
     assert [i for i in parsed.ids if i in order] == order
     for told in (
         "3 root causes behind 28 findings", "clip the box to the image", "explains 1 finding of low-ap75",
-        "What it does", "+ 15 more in findings.json", "Largest missed objects", "no area", "COCO",
+        "What it does", "+ 15 more in findings.json", "Largest misses", "no area", "COCO",
     ):  # fmt: skip
         assert told in text, told
 

@@ -17,7 +17,8 @@ from snellen.report.architecture import architecture
 from snellen.report.cards import make_cards
 from snellen.report.causes import root_causes, sentence, skipped_by_reason
 from snellen.report.eye_chart import eye_chart
-from snellen.report.performance import performance
+from snellen.report.galleries import galleries
+from snellen.report.performance import Performance, performance
 from snellen.report.plain import number, plain, share, value_text
 from snellen.report.portrait import portrait
 from snellen.report.thumbnails import Thumbnails
@@ -41,9 +42,10 @@ def render_html(result: Result, *, image_root: Path | None) -> str:
     JavaScript, in the dark, on paper and on a phone.
     """
     cards = len(root_causes(result.verdict))
-    while (bare := len(_page(result, image_root, 0, cards).encode())) > BUDGET and cards:
+    scores = performance(result.scores, result.verdict) if result.scores else None
+    while (bare := len(_page(result, scores, image_root, 0, cards).encode())) > BUDGET and cards:
         cards //= 2
-    return _page(result, image_root, max(0, min(PICTURES, BUDGET - bare - RESERVE)), cards)
+    return _page(result, scores, image_root, max(0, min(PICTURES, BUDGET - bare - RESERVE)), cards)
 
 
 def render_fragment(result: Result) -> str:
@@ -51,7 +53,7 @@ def render_fragment(result: Result) -> str:
     return _environment().get_template("fragment.html").render(**_common(result), tables=_totals(result))
 
 
-def _page(result: Result, root: Path | None, allowance: int, cards: int) -> str:
+def _page(result: Result, scores: Performance | None, root: Path | None, allowance: int, cards: int) -> str:
     for_findings, for_scores, for_samples = (
         Thumbnails(root, int(allowance * part)) for part in (0.55, 0.3, 0.15)
     )  # fmt: skip
@@ -64,7 +66,8 @@ def _page(result: Result, root: Path | None, allowance: int, cards: int) -> str:
         "data": portrait(result, result.data, for_samples) if result.data else None,
         "network": architecture(result.network, result.data) if result.network else None,
         "run": training(result.run) if result.run else None,
-        "scores": performance(result.scores, for_scores) if result.scores else None,
+        "scores": scores,
+        "galleries": galleries(result.scores, for_scores, result.verdict.findings) if result.scores else [],
         "ledger": _ledger(result),
         "pictures_dropped": for_findings.dropped + for_scores.dropped + for_samples.dropped,
         "style": Markup(_asset("report.css")),

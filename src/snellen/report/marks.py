@@ -8,8 +8,11 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike
 
 from snellen.report.charts import WIDTH, Floats, finite
-from snellen.report.plain import number, share
-from snellen.report.svg import Scale, drawing, element, rect, text, ticks
+from snellen.report.plain import number, share, short
+from snellen.report.svg import Scale, drawing, element, rect, text
+
+READ_IN_CELLS = 12
+"""Classes of a confusion matrix whose cells have room for numbers."""
 
 
 def confusion(label: str, names: Sequence[str], counts: Floats, unlabelled: str = "") -> Markup:
@@ -18,10 +21,12 @@ def confusion(label: str, names: Sequence[str], counts: Floats, unlabelled: str 
     `unlabelled` names the row of predictions that meet no object.
     """
     n = len(names)
-    cell = 34.0 if n <= 12 else 22.0
+    cell = 34.0 if n <= READ_IN_CELLS else 22.0
     left, top = 118.0, 26.0 + 5.2 * min(13, max(map(len, names), default=0))
-    size = left + n * cell + 6
+    # The last name leans over the edge.
+    size = left + n * cell + 3.6 * min(13, len(names[-1]) if names else 0)
     parts = [text(left - 6, top - 8, "truth ↓  predicted →", "end", "label")]
+    parts.append(rect(left, top, n * cell - 1, n * cell - 1, class_="empty"))
     rows, columns = counts.sum(1), counts.sum(0)
     for k, name in enumerate(names):
         x = left + (k + 0.5) * cell
@@ -31,21 +36,22 @@ def confusion(label: str, names: Sequence[str], counts: Floats, unlabelled: str 
             transform=f"translate({x + 3:.1f} {top - 8:.1f}) rotate(-50)",
         )
         parts += [turned, text(left - 7, top + (k + 0.5) * cell + 4, name, "end", "name", cut=17)]
-    for r in range(n):
-        for c in range(n):
-            # False positives have no true objects to be a share of: they are told as a share of the predictions.
-            whole = columns[c] if names[r] == unlabelled else rows[r]
-            part = float(counts[r, c] / whole) if whole else 0.0
-            x, y = left + c * cell, top + r * cell
-            parts.append(rect(x, y, cell - 1, cell - 1, class_="empty"))
-            if counts[r, c]:
-                tip = f"{names[r]} → {names[c]}: {int(counts[r, c]):,} ({share(part)})"
-                kind = "right" if r == c else "wrong"
-                parts.append(rect(x, y, cell - 1, cell - 1, tip, class_=kind, fill_opacity=0.1 + 0.9 * part))
-                if n <= 12:
-                    strong = "cell strong" if part > 0.55 else "cell"
-                    count = f"{int(counts[r, c])}" if counts[r, c] < 10000 else f"{counts[r, c] / 1000:.0f}k"
-                    parts.append(text(x + cell / 2 - 0.5, y + cell / 2 + 3.5, count, "middle", strong))
+        if k:
+            at = k * cell - 0.5
+            parts.append(element("line", x1=left, x2=left + n * cell, y1=top + at, y2=top + at, class_="gap"))
+            parts.append(element("line", x1=left + at, x2=left + at, y1=top, y2=top + n * cell, class_="gap"))
+    for r, c in zip(*np.nonzero(counts), strict=True):
+        # False positives have no true objects to be a share of: they are told as a share of the predictions.
+        whole = columns[c] if names[r] == unlabelled else rows[r]
+        part = float(counts[r, c] / whole)
+        x, y = left + c * cell, top + r * cell
+        tip = f"{names[r]} → {names[c]}: {int(counts[r, c]):,} ({share(part)})"
+        kind = "right" if r == c else "wrong"
+        parts.append(rect(x, y, cell - 1, cell - 1, tip, class_=kind, fill_opacity=0.1 + 0.9 * part))
+        if n <= READ_IN_CELLS:
+            strong = "cell strong" if part > 0.55 else "cell"
+            count = f"{int(counts[r, c])}" if counts[r, c] < 10000 else short(float(counts[r, c])).replace(" ", "")
+            parts.append(text(x + cell / 2 - 0.5, y + cell / 2 + 3.5, count, "middle", strong))
     return drawing(size, top + n * cell + 6, parts, label, "chart fixed")
 
 
@@ -64,28 +70,6 @@ def gauge(label: str, value: float, limit: float) -> Markup:
         text(min(max(edge, 34.0), 206.0), 34, f"limit {number(limit)}", "middle", "limit-text"),
     ]
     return drawing(240, 38, parts, label)
-
-
-def intervals(
-    label: str, rows: Sequence[tuple[str, float, float | None, float | None]], width: float = WIDTH
-) -> Markup:
-    """Points with 95 % intervals on 0..1."""
-    scale = Scale(0, 1, 128.0, width - 58)
-    bottom = len(rows) * 22.0 + 4
-    parts = []
-    for tick in ticks(0, 1, 4):
-        parts.append(element("line", x1=scale(tick), x2=scale(tick), y1=2, y2=bottom, class_="grid"))
-        parts.append(text(scale(tick), bottom + 13, number(tick), "middle", "tick"))
-    for k, (name, value, low, high) in enumerate(rows):
-        y = 14 + 22.0 * k
-        parts.append(text(120, y + 4, name, "end", "name", cut=18))
-        if low is not None and high is not None:
-            parts.append(
-                rect(scale(low), y - 2.5, scale(high) - scale(low), 5, f"{number(low)} – {number(high)}", class_="span")
-            )
-        parts.append(element("circle", cx=scale(value), cy=y, r=4.2, class_="s0"))
-        parts.append(text(width - 50, y + 4, f"{value:.3f}", class_="value"))
-    return drawing(width, bottom + 18, parts, label)
 
 
 def levels(label: str, rows: Sequence[tuple[str, float, float]], sizes: ArrayLike, width: float = WIDTH) -> Markup:

@@ -102,7 +102,7 @@
   }
 
   // Tables are ordered by a click on a column's head.
-  for (const head of document.querySelectorAll("#scores th")) {
+  for (const head of document.querySelectorAll(".sorted th")) {
     head.classList.add("sorts");
     head.tabIndex = 0;
     const sort = () => {
