@@ -21,7 +21,7 @@ from snellen.facts import Schema
 from snellen.files import written_whole
 from snellen.findings.severity import Tier
 
-FACTS_VERSION = 3
+FACTS_VERSION = 4
 """Raised whenever `images.measure` would say something else of the same file."""
 FLUSH_SECONDS = 2.0
 """What was measured is written down after so long; a kill loses no more."""
