@@ -30,7 +30,7 @@ IMAGES: Schema = {
     "exif_orientation": (pl.Int64(), "1..8; 1 when absent"),
     "taken": (pl.String(), "EXIF DateTimeOriginal as written; null when absent"),
     "camera": (pl.String(), "EXIF make and model; null when absent"),
-    "frames": (pl.Int64(), "frames or pages in the file; 1 for a plain picture"),
+    "frames": (pl.Int64(), "frames or pages in the file, at most 1000; 1 for a plain picture"),
     "icc_profile": (pl.String(), "name of an embedded colour profile; null when there is none"),
     "jpeg_quality": (pl.Int64(), "1..100 as the quantisation table says, by libjpeg's scale; null for other formats"),
     "complete": (pl.Boolean(), "the end marker (JPEG EOI, PNG IEND) is there; null for other formats"),

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule
-from snellen.rules.data._records import outline_place
+from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules.data._records import EXAMPLES, outline_place
 
 
 class SelfIntersectingPolygon(Rule):
@@ -38,13 +38,29 @@ class SelfIntersectingPolygon(Rule):
     category = Category.SUSPICIOUS
     causes = ("degenerate-polygon",)
 
+    class Options(RuleOptions):
+        """Thresholds."""
+
+        many: int = 20
+        """Outlines from which they are one finding with one cause, most often a tool that traced them from masks."""
+
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        for outline in data.outlines.filter("self_intersecting").iter_rows(named=True):
+        crossed = data.outlines.filter("self_intersecting")
+        what = "pycocotools, OpenCV and PIL disagree on what lies inside, and so do the masks they train on"
+        if crossed.height >= self.options.many:
             yield Finding(
-                message=f"an edge of the {outline['kind']} crosses another: pycocotools, OpenCV and PIL disagree on "
-                "what lies "
-                "inside it, and so do the masks they train on",
+                message=f"{crossed.height:,} of {data.outlines.height:,} outlines have an edge that crosses another, as "
+                f"outlines traced from masks do: {what}",
+                place=Place(file=crossed["file"][0]),
+                evidence={"places": crossed.select("file", "row").head(EXAMPLES).rows()},
+                affected=crossed.height,
+                of=data.outlines.height,
+            )
+            return
+        for outline in crossed.iter_rows(named=True):
+            yield Finding(
+                message=f"an edge of the {outline['kind']} crosses another: {what}",
                 place=outline_place(outline),
                 evidence={"area": outline["area"]},
             )
