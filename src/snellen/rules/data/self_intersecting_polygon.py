@@ -50,8 +50,8 @@ class SelfIntersectingPolygon(Rule):
         what = "pycocotools, OpenCV and PIL disagree on what lies inside, and so do the masks they train on"
         if crossed.height >= self.options.many:
             yield Finding(
-                message=f"{crossed.height:,} of {data.outlines.height:,} outlines have an edge that crosses another, as "
-                f"outlines traced from masks do: {what}",
+                message=f"{crossed.height:,} of {data.outlines.height:,} outlines have an edge that crosses "
+                f"another, as outlines traced from masks do: {what}",
                 place=Place(file=crossed["file"][0]),
                 evidence={"places": crossed.select("file", "row").head(EXAMPLES).rows()},
                 affected=crossed.height,
