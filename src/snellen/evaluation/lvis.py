@@ -7,6 +7,7 @@ classes. The frequency of a class says in how many training images it occurs: ra
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,18 +54,26 @@ def match_lvis(
     max_dets: int = MAX_DETS,
 ) -> Matching:
     """Match as LVISEval does; `max_dets` is an image's limit over all classes. No object is a crowd in LVIS."""
+    size: dict[str, Any] = {"num_classes": num_classes, "num_images": num_images}
+    judged = federated(objects, detections, federation, **size, max_dets=max_dets)
+    return match(objects, judged, overlap, **size, max_dets=(max_dets,))
+
+
+def federated(
+    objects: Objects,
+    detections: Detections,
+    federation: Federation,
+    *,
+    num_classes: int,
+    num_images: int,
+    max_dets: int = MAX_DETS,
+) -> Detections:
+    """The detections, marked as the federation says: which count at all, and which cannot be false."""
     keys = detections.images * num_classes + detections.classes
     verified = np.concatenate([objects.images * num_classes + objects.classes, _keys(federation.negative, num_classes)])
     considered = best_of_image(detections, num_images, max_dets) & np.isin(keys, verified)
     unjudged = np.isin(keys, _keys(federation.not_exhaustive, num_classes))
-    return match(
-        objects,
-        replace(detections, considered=considered, unjudged=unjudged),
-        overlap,
-        num_classes=num_classes,
-        num_images=num_images,
-        max_dets=(max_dets,),
-    )
+    return replace(detections, considered=considered, unjudged=unjudged)
 
 
 def best_of_image(detections: Detections, num_images: int, limit: int) -> Bools:

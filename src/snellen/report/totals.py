@@ -12,8 +12,11 @@ from snellen.report.plain import number, plain, share, short, size
 from snellen.watch.facts import RunFacts
 
 Rows = list[tuple[str, str]]
-HEADLINE = ("mAP", "mAP50", "mAP75", "f1", "accuracy", "balanced_accuracy", "macro_f1", "mean_ap", "subset_accuracy",
-            "miou", "pixel_accuracy", "boundary_iou", "pq", "sq", "rq")  # fmt: skip
+HEADLINE = (
+    "mAP_voc2007", "mAP_voc2010", "mAP", "mAP50", "mAP75", "mAP_rare", "mAP_common", "mAP_frequent", "f1", "accuracy",
+    "balanced_accuracy", "macro_f1", "mean_ap", "subset_accuracy", "miou", "pixel_accuracy", "boundary_iou", "pq", "sq",
+    "rq",
+)  # fmt: skip
 """Metrics shown without asking for all of them; the others stand in the page's list and in JSON."""
 
 

@@ -1,0 +1,1 @@
+"""Anybody's predictions scored against a dataset: one file per shape of predictions."""
