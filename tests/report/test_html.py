@@ -17,6 +17,7 @@ from snellen.facts import table
 from snellen.findings import Place, Severity
 from snellen.report import html
 from snellen.report.html import BUDGET, render_fragment, render_html
+from snellen.report.templating import asset
 from snellen.result import Result
 from snellen.watch.facts import STEPS, RunFacts
 from tests.report.subjects import HOSTILE, MARKS, dataset, finding, hostile, network, result, run, scores, verdict
@@ -134,7 +135,7 @@ def test_a_number_is_drawn_against_its_limit(tmp_path: Path) -> None:
 def test_hostile_names_stay_text(render, tmp_path: Path) -> None:
     text = render(hostile(tmp_path), tmp_path)
     text.encode()
-    body = text.replace(html._asset("report.js"), "")
+    body = text.replace(asset("report.js"), "")
     for mark in MARKS:
         assert mark not in body, mark
     parsed = Page(text)

@@ -14,6 +14,7 @@ class CompareFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    HTML = "html"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +32,16 @@ def compare(
 ) -> None:
     """Say which differences between runs are real, and what each run costs."""
     from snellen.report.comparison import comparison_json, comparison_text
+    from snellen.report.comparison_page import render_comparison
     from snellen.verbs.compare import compare as run
+    from snellen.verbs.run_folder import read_run
 
-    found = run(*runs, replicates=replicates)
-    text = comparison_text(found) if format is CompareFormat.TEXT else comparison_json(found)
+    results = [read_run(folder) for folder in runs]
+    found = run(*results, replicates=replicates)
+    if format is CompareFormat.HTML:
+        text = render_comparison(found, results)
+    else:
+        text = comparison_text(found) if format is CompareFormat.TEXT else comparison_json(found)
     if output is None:
         typer.echo(text, nl=not text.endswith("\n"))
     else:

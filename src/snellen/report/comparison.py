@@ -10,6 +10,7 @@ from rich.table import Table
 
 from snellen.evaluation.comparison import Comparison
 from snellen.files import to_json
+from snellen.findings.words import plural
 from snellen.report.plain import number, plain
 
 SCHEMA_VERSION = 1
@@ -64,7 +65,7 @@ def _sentence(found: Comparison, run: str, first: str) -> str:
         for row in real.to_dicts()
     ]
     better = int(classes["better"].sum())
-    told = f"; {better} classes better, {len(classes) - better} worse" if len(classes) else ""
+    told = f"; {plural(better, 'class', 'classes')} better, {len(classes) - better} worse" if len(classes) else ""
     return f"{plain(run, 80)} against {plain(first, 80)}: {', '.join(parts) or 'no metric differs'}{told}"
 
 

@@ -1,26 +1,19 @@
 """The result as one HTML page that needs nothing else: no network, no server, no script to be read."""
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from snellen.findings.severity import Severity
-from snellen.findings.words import plural
 from snellen.report.architecture import architecture
 from snellen.report.cards import make_cards
 from snellen.report.causes import root_causes, sentence, skipped_by_reason
 from snellen.report.eye_chart import eye_chart
 from snellen.report.galleries import galleries
 from snellen.report.performance import Performance, performance
-from snellen.report.plain import number, plain, share, value_text
+from snellen.report.plain import number, plain, value_text
 from snellen.report.portrait import portrait
+from snellen.report.templating import render
 from snellen.report.thumbnails import Thumbnails
 from snellen.report.totals import data_totals, headline_rows, network_totals, run_totals
 from snellen.report.training import training
@@ -50,7 +43,7 @@ def render_html(result: Result, *, image_root: Path | None) -> str:
 
 def render_fragment(result: Result) -> str:
     """A short form for notebooks: verdict, root causes and totals; no picture, no script, its own styles only."""
-    return _environment().get_template("fragment.html").render(**_common(result), tables=_totals(result))
+    return render("fragment.html", {**_common(result), "tables": _totals(result)})
 
 
 def _page(result: Result, scores: Performance | None, root: Path | None, allowance: int, cards: int) -> str:
@@ -58,7 +51,6 @@ def _page(result: Result, scores: Performance | None, root: Path | None, allowan
         Thumbnails(root, int(allowance * part)) for part in (0.55, 0.3, 0.15)
     )  # fmt: skip
     common = _common(result)
-    script = _asset("report.js")
     context = {
         **common,
         "cards": make_cards(result, common["causes"][:cards], for_findings),
@@ -70,12 +62,8 @@ def _page(result: Result, scores: Performance | None, root: Path | None, allowan
         "galleries": galleries(result.scores, for_scores, result.verdict.findings) if result.scores else [],
         "ledger": _ledger(result),
         "pictures_dropped": for_findings.dropped + for_scores.dropped + for_samples.dropped,
-        "style": Markup(_asset("report.css")),
-        "script": Markup(script),
-        "script_hash": _hash(script),
-        "style_hash": _hash(_asset("report.css")),
     }
-    return _environment().get_template("page.html").render(**context)
+    return render("page.html", context)
 
 
 def _common(result: Result) -> dict[str, Any]:
@@ -122,23 +110,3 @@ def _ledger(result: Result) -> Mapping[str, Any] | None:
     ]  # fmt: skip
     reasons_told = [(plain(reason, 160), f"{count:,}") for reason, count in reasons]
     return {"count": len(ledger), "reasons": reasons_told, "rows": rows, "more": len(ledger) - len(rows)}
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("snellen.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"plain": plain, "number": number, "share": share}
-    environment.globals["plural"] = plural
-    return environment

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import polars as pl
 from markupsafe import Markup
 
 from snellen.evaluation.facts import ScoreFacts
@@ -87,12 +88,15 @@ def _per_class(scores: ScoreFacts) -> tuple[list[str], list[list[str]]]:
 
 
 def _undefined(scores: ScoreFacts) -> list[tuple[str, str]]:
-    rows = [
-        (plain(name, 60), plain(reason, 200))
-        for table, key in ((scores.scores, "metric"), (scores.per_class, "class_name"))
-        for name, reason in table.drop_nulls("undefined").select(key, "undefined").iter_rows()
-    ]
-    return rows[:MOST_CLASSES]
+    """Metrics and classes without a value, and why; where the evaluation does not say, what follows from the facts."""
+    rows = []
+    for metric, reason in scores.scores.filter(pl.col("value").is_null()).select("metric", "undefined").iter_rows():
+        size = metric.rsplit("_", 1)[-1] if metric.endswith(("_small", "_medium", "_large")) else ""
+        rows.append((metric, reason or (f"no {size} objects" if size else "nothing to measure it on")))
+    for name, objects, reason in scores.per_class.select("class_name", "objects", "undefined").iter_rows():
+        if reason or objects == 0:
+            rows.append((name, reason or "no objects of this class: AP, recall and F1 are 0 / 0"))
+    return [(plain(name, 60), plain(reason, 200)) for name, reason in rows[:MOST_CLASSES]]
 
 
 def _left_out(scores: ScoreFacts) -> str:

@@ -48,6 +48,7 @@ def _cost(result: Result) -> dict[str, Any]:
 
 
 def _names(paths: list[str]) -> list[str]:
-    """The folders' names, or the paths as given where two would be alike."""
+    """The folders' names, or the paths as given where two would be alike; bytes that are no text as escapes."""
+    paths = [path.encode("utf-8", "backslashreplace").decode() for path in paths]
     short = [Path(path).name or path for path in paths]
     return short if len(set(short)) == len(short) else paths
