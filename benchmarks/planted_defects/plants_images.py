@@ -213,11 +213,13 @@ def blue_channel_only(s: Site) -> None:
     s.save(s.pixels() * (0.25, 0.3, 1.7))
 
 
-@plant("folders", 21, "case-clash", also="duplicate-image")
+@plant("folders", 21, "case-clash")
 def two_names_one_letter_case(s: Site) -> None:
     """Two pictures whose names are one on Windows and macOS."""
     other = s.picture.with_name(s.picture.name.upper().replace(".JPG", ".jpg"))
-    Image.fromarray(np.asarray(s.opened().rotate(180))[::-1, ::-1][:, ::-1] // 2 + 60).save(other, quality=90)
+    rng = np.random.default_rng(6)
+    values = 120 + 40 * noise(rng, 192, 256)[..., None] + 12 * noise(rng, 192, 256)[..., None] * (1, 0, -1)
+    Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).save(other, quality=90)
 
 
 @plant("yolo", 21, "shared-label-file")
@@ -294,6 +296,14 @@ def mirrored_copy(s: Site) -> None:
     _near(s, s.opened().transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
+@plant("folders", 26, "near-duplicate-image-with-different-labels", also="near-duplicate-image")
+def preview_in_another_class(s: Site) -> None:
+    """The picture is in one class, a preview of it at half the size in another."""
+    image = s.opened()
+    other = s.root / "train" / CLASSES[(s.shot.number + 1) % 3] / f"{s.stem}_small.jpg"
+    image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS).save(other, quality=85)
+
+
 @plant("folders", 26, "duplicate-image-with-different-labels", also="duplicate-image")
 def sorted_into_two_classes(s: Site) -> None:
     """Two people sorted the same picture into two classes."""
@@ -362,7 +372,7 @@ def mirrored_into_val(s: Site) -> None:
     _into_val(s, s.opened().transpose(Image.Transpose.FLIP_LEFT_RIGHT), f"{s.stem}_aug1.jpg")
 
 
-@plant("folders", 30, "split-leak-by-augmentation", alone=True)
+@plant("folders", 30, "split-leak-by-augmentation", alone=True, also="near-duplicate-image split-leak-by-group")
 def generated_versions_in_both(s: Site) -> str:
     """A hosted tool exported several versions of each picture, `<name>.rf.<hash>.jpg`, over both splits."""
     rng = np.random.default_rng(5)

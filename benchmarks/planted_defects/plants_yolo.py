@@ -263,6 +263,14 @@ def tab_in_the_yaml(s: Site) -> str:
     return "data.yaml"
 
 
+@plant("yolo", 71, "symlink-placeholder", alone=True, also="missing-split-target missing-image orphan-label")
+def link_checked_out_as_text(s: Site) -> str:
+    """`images` was a link in the repository; git on Windows checked it out as a text file that holds the target."""
+    (s.root / "images").rename(s.root / "pictures")
+    (s.root / "images").write_text("pictures")
+    return "images"
+
+
 @plant("yolo", 72, "unused-class", alone=True)
 def class_never_drawn(s: Site) -> str:
     """A class of the list that nobody ever drew."""
@@ -298,7 +306,7 @@ def no_picture_without_objects(s: Site) -> str:
     return ""
 
 
-@plant("yolo", 79, "suspicious-unlabelled")
+@plant("yolo", 79, "suspicious-unlabelled", also="near-duplicate-image")
 def neighbour_left_unlabelled(s: Site) -> str:
     """Two frames a moment apart: one has its boxes, the other an empty label file."""
     rng = np.random.default_rng(8)

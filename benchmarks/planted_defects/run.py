@@ -17,6 +17,7 @@ an issue names the place.
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -70,7 +71,7 @@ def peer(name: str, python: Path, forms: Sequence[str], sets: CleanSets, folder:
                 rows[plant.key] = {"alone": bool(found), "together": None, "said": found[0][2][:200] if found else ""}
                 if answer.error:
                     crashes[plant.key] = answer.error
-                _remove(root)
+                shutil.rmtree(root)
             planted = plant_together(form, sets, folder / "peer")
             answer = running.ask(form, folder / "peer")
             if answer.error:
@@ -78,14 +79,8 @@ def peer(name: str, python: Path, forms: Sequence[str], sets: CleanSets, folder:
             for plant, place in planted:
                 found = _fitting(answer.issues, running.fits(plant.check), Counter())
                 rows[plant.key]["together"] = any(place in i[2] for i in found)
-            _remove(folder / "peer")
+            shutil.rmtree(folder / "peer")
     return {"plants": rows, "alarms": false, "crashes": crashes}
-
-
-def _remove(root: Path) -> None:
-    import shutil
-
-    shutil.rmtree(root)
 
 
 def _share(rows: dict[str, Row], keys: Sequence[str], way: str) -> str:
@@ -105,9 +100,8 @@ def show(result: Row, forms: Sequence[str]) -> None:
         f"\nErrors and warnings on the clean sets:\n\n| format | {' | '.join(tools)} |\n| --- |{' ---: |' * len(tools)}"
     )
     for form in forms:
-        print(
-            f"| {form} | {' | '.join(str(len(t['alarms'][form])) if form in t['alarms'] else '-' for t in tools.values())} |"
-        )
+        counts = [str(len(t["alarms"][form])) if form in t["alarms"] else "-" for t in tools.values()]
+        print(f"| {form} | {' | '.join(counts)} |")
     for name, tool in result["peers"].items():
         for where, error in tool["crashes"].items():
             print(f"{name} stopped at {where}: {error}")

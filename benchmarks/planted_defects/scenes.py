@@ -114,11 +114,12 @@ def _painted(number: int, width: int, height: int, things: tuple[Thing, ...]) ->
     light = noise(rng, height, width)[..., None]
     tints = np.stack([noise(rng, height, width) for _ in range(3)], axis=-1)
     picture = rng.uniform(95, 150) + rng.uniform(-18, 18, 3) + 42 * light + 14 * tints
+    grain = 16 * noise(rng, height, width)[..., None]
     for thing in things:
         drawn = np.zeros((height, width), np.uint8)
         cv2.fillPoly(drawn, [thing.ring.round().astype(np.int32)], 1)
         base = np.array([(70, 140, 60), (170, 80, 60), (215, 195, 165)][thing.kind]) + rng.uniform(-25, 25, 3)
-        picture = np.where(drawn[..., None] > 0, base + 16 * noise(rng, height, width)[..., None], picture)
+        picture = np.where(drawn[..., None] > 0, base + grain, picture)
     return np.clip(picture + rng.normal(0, 5, picture.shape), 0, 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Other linters on the same sets: each `with_<peer>.py` is run by that peer's own Python, and says what its issues mean.
+"""Other linters on the same sets: each `with_<peer>.py` is run by that peer's Python, and says what its issues mean.
 
 A module has `FORMATS`, `FITS` (number of the check -> the peer's kinds of issue that speak of it) and `issues(form,
 root)`, which yields severity, kind and text of each issue. Run as a script it is a server: a line of format and root
