@@ -20,6 +20,10 @@ def check(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Read every image anew.")] = False,
     engine: Annotated[str, typer.Option(help="Where images are measured: local, or ray (a Ray cluster).")] = "local",
     workers: Annotated[int | None, typer.Option(help="Measure images on so many cores; default: all.")] = None,
+    with_model: Annotated[
+        Path | None,
+        typer.Option("--with-model", help="Look for wrong labels with a run's model, or with predictions of a file."),
+    ] = None,
     baseline: Annotated[Path | None, typer.Option(help="Report only what this baseline does not record.")] = None,
     add_baseline: Annotated[
         Path | None, typer.Option("--add-baseline", help="Record what is found now, and only that, as accepted.")
@@ -50,8 +54,9 @@ def check(
         fixing.mend(data, output, settings, diff=diff, in_place=in_place, unsafe=unsafe_fixes, fast=fast)
     with common.progress_bar() as progress:
         result = run(
-            data, fast=fast, settings=settings, cache=not no_cache, engine=engine, workers=workers, progress=progress
-        )
+            data, fast=fast, settings=settings, cache=not no_cache, engine=engine, workers=workers,
+            with_model=with_model, progress=progress,
+        )  # fmt: skip
     if add_baseline:
         count = write_baseline(add_baseline, result.verdict.findings)
         typer.echo(f"{count} findings recorded in {add_baseline}; use it with --baseline {add_baseline}")

@@ -1,6 +1,6 @@
 """Scores a classifier's probabilities, in scikit-learn's definitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from snellen.evaluation.facts import (
     ScoreFacts,
 )
 from snellen.evaluation.records import MAX_VALUE
+from snellen.evaluation.suspects import classification_suspects
 from snellen.facts import table
 
 Floats = NDArray[np.float64]
@@ -64,6 +65,7 @@ def evaluate_classification(
     split: str = "val",
     input_size: int | None = None,
     train_scores: Mapping[str, float] | None = None,
+    learned: Collection[str] | None = None,
     bootstrap: int = 200,
     seed: int = 0,
 ) -> ScoreFacts:
@@ -71,8 +73,8 @@ def evaluate_classification(
 
     Rows that cannot be scored are left out and listed in `problems`: unknown-class (the label is not among the
     classes), nan-score, infinite-score, score-out-of-range (a value outside 0..1: logits?), not-a-distribution (the
-    row does not sum to 1 within 0.001). `bootstrap` draws give the 95 % interval of accuracy. Raises ValueError when
-    the lengths do not fit.
+    row does not sum to 1 within 0.001). `bootstrap` draws give the 95 % interval of accuracy. `learned` names images
+    that the model was trained on, None: not known. Raises ValueError when the lengths do not fit.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 2 or p.shape != (len(images), len(class_names)) or len(true_classes) != len(images):
@@ -131,6 +133,8 @@ def evaluate_classification(
         scores=table(SCORES, scores),
         problems=table(PROBLEMS, problems),
         reliability=table(RELIABILITY, reliability_rows(ALL_CLASSES, p.max(axis=1), right) if len(p) else []),
+        suspects=classification_suspects(names, y, p, class_names, learned),
+        learned_images=None if learned is None else len(set(learned) & set(names)),
         convention=CONVENTION,
         images=len(images),
         input_size=input_size,

@@ -1,6 +1,6 @@
 """Scores detections as COCO does and explains every point that was lost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,9 @@ from snellen.evaluation.keypoints import MAX_DETS as KEYPOINT_LIMIT
 from snellen.evaluation.lost_points import breakdown, evaluated_images
 from snellen.evaluation.lrp import CONVENTION as LRP_CONVENTION
 from snellen.evaluation.lrp import lrp
+from snellen.evaluation.lvis import CONVENTION as LVIS_CONVENTION
+from snellen.evaluation.lvis import MAX_DETS as LVIS_LIMIT
+from snellen.evaluation.lvis import Federation, federated, lvis_summary
 from snellen.evaluation.operating_point import best_f1, threshold_gain
 from snellen.evaluation.pairs import Floats, Ints
 from snellen.evaluation.properties import aligned, detection_properties, sizes_of, with_properties
@@ -70,6 +73,8 @@ def evaluate_detection(
     by: By = "box",
     max_dets: Sequence[int] | None = None,
     sigmas: Floats = COCO_PERSON_SIGMAS,
+    federation: Federation | None = None,
+    learned: Collection[str] | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> ScoreFacts:
@@ -83,7 +88,8 @@ def evaluate_detection(
     which lost points are told apart; `width` and `height` (pixels) also say which objects reach the border. `by` names
     what is compared, boxes or one of the shapes that both tables hold (see `geometry`), and `sigmas` those of the
     keypoints. The largest of `max_dets` (None: COCO's 1, 10 and 100, or 20 for keypoints) limits the detections of a
-    class in an image. Raises KeyError for a missing column.
+    class in an image. With a `federation` the protocol is LVIS's, and that is an image's limit, 300 by default.
+    `learned` names images that the model was trained on, None: not known. Raises KeyError for a missing column.
     """
     images, class_names = list(dict.fromkeys(images)), list(dict.fromkeys(class_names))
     truth, truth_problems = sift_boxes(objects, images, class_names, scored=False)
@@ -94,6 +100,9 @@ def evaluate_detection(
     sifted = shape.guesses
     arrays = _arrays(shape)
     size: dict[str, Any] = {"num_classes": len(class_names), "num_images": len(images)}
+    if federation is not None:
+        max_dets = (max(max_dets or (LVIS_LIMIT,)),)
+        arrays = arrays[0], federated(*arrays, federation, **size, max_dets=max_dets[-1])
     max_dets = max_dets or ((KEYPOINT_LIMIT,) if by == "keypoints" else MAX_DETS)
     matching = match(*arrays, shape.overlap, max_dets=max_dets, **size)
     truth = with_properties(shape.truth, len(images), sizes)
@@ -129,8 +138,11 @@ def evaluate_detection(
     evaluated = evaluated_images(images, truth["image_index"].to_numpy(), matching, analysis, crowd, overall.threshold)
     intervals = detection_intervals(matching, order, starts, truth, evaluated, bootstrap, seed)
     coco = keypoint_summary(matching) if by == "keypoints" else coco_summary(matching)
+    if federation is not None:
+        coco = lvis_summary(matching, federation)
     lrps = lrp(matching)
-    values = coco | overall.metrics() | calibration | lrps.summary() | _voc(shape, arrays, size, by)
+    values = coco | overall.metrics() | calibration | lrps.summary()
+    values |= _voc(shape, arrays, size, by) if federation is None else {}
     for name, beta in (("f05", 0.5), ("f2", 2.0)):
         point = best_f1(matching.scores[counted], correct[counted], int(positives.sum()), beta)
         values |= {name: point.f1, f"{name}_threshold": point.threshold}
@@ -163,8 +175,10 @@ def evaluate_detection(
             detection_reliability(matching.scores[counted], correct[counted], classes[counted], class_names),
         ),
         segments=object_segments(found, overall.threshold, image_properties),
-        suspects=detection_suspects(said, found),
-        convention=convention(matching.max_dets, shape.convention),
+        suspects=detection_suspects(said, found, learned),
+        learned_images=None if learned is None else len(set(learned) & set(images)),
+        convention=("" if federation is None else f"{LVIS_CONVENTION}; otherwise ")
+        + convention(matching.max_dets, shape.convention),
         predictions_without_objects=int((matching.positives[0][matching.classes] == 0).sum()),
         images=len(images),
         input_size=input_size,

@@ -158,16 +158,21 @@ SUPPRESSION: Schema = {
 }
 
 SUSPECTS: Schema = {
-    "kind": (pl.String(), "unlabelled-object, wrong-class, loose-box or wrong-label"),
+    "kind": (pl.String(), "overlooked, misplaced or swapped (an object), mislabelled (an image)"),
     "image": (pl.String(), ""),
     "label": (pl.String(), "the class labelled; null for an object without a label"),
     "suggested": (pl.String(), "the class predicted"),
-    "score": (pl.Float64(), "of the prediction"),
+    "score": (pl.Float64(), "of the prediction, 0..1"),
+    "usual": (pl.Float64(), "mean score of the right predictions of that class, which this one reaches"),
+    "share_right": (pl.Float64(), "share right of the predictions of that class which reach `usual`, 0..1"),
+    "label_score": (pl.Float64(), "what the model gives the label as it stands, 0..1; null where there is none"),
+    "iou": (pl.Float64(), "with the object labelled; null in classification"),
     "object": (pl.Int64(), "row of `objects`; null in classification and where there is none"),
     "x1": (pl.Float64(), "the box predicted, xyxy pixels; null in classification"),
     "y1": (pl.Float64(), ""),
     "x2": (pl.Float64(), ""),
     "y2": (pl.Float64(), ""),
+    "learned": (pl.Boolean(), "the model was trained on the image; null where that is not known"),
 }
 
 PROBLEMS: Schema = {
@@ -241,6 +246,8 @@ class ScoreFacts(Facts):
     """What suppression removed: limit (IoU), at_risk, lost (objects), cost (mAP50 points); empty where none shows."""
     predictions_without_objects: int = 0
     """Detection: scored predictions of classes that have not a single object; false as they are, they cost no mAP."""
+    learned_images: int | None = None
+    """Of the images evaluated, those that the model was trained on; None: not known."""
     train_scores: dict[str, float] = field(default_factory=dict)
     """The headline metrics on the training split, where they were taken."""
 

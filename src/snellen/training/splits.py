@@ -124,6 +124,11 @@ def split_examples(data: DataFacts, seed: int = 0) -> Split:
     return Split(train, val, class_names, table(LEDGER, rows))
 
 
+def trained_on(ledger: pl.DataFrame | None) -> frozenset[str] | None:
+    """The images that a run with this ledger learned from; None without a ledger."""
+    return None if ledger is None else frozenset(ledger.filter(pl.col("used") & (pl.col("split") == "train"))["image"])
+
+
 def _left_out(row: dict[str, Any], root: Path, index: dict[str, int], task: str) -> str | None:
     if row["exists"] is False:
         return "no such file"

@@ -1,8 +1,8 @@
 """`evaluate`: score a run's model, or anybody's predictions, on a dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -18,11 +18,14 @@ from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
 from snellen.verbs.image_properties import image_properties
+from snellen.verbs.scoring.truth import images_of, truth_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from snellen.evaluation.geometry import By
     from snellen.training.recipe import Recipe
+    from snellen.verbs.scoring.objects import Convention
 
 TRAIN_SAMPLE = 200
 """Training images scored beside the validation split, to see the gap between the two."""
@@ -33,32 +36,56 @@ def evaluate(
     data: str | Path,
     *,
     split: str | None = None,
+    kind: "By | None" = None,
+    convention: "Convention" = "coco",
+    max_dets: Sequence[int] | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress = silent,
 ) -> Result:
-    """Score `subject`, a run folder or a file of predictions (COCO results JSON, CSV), against the truth in `data`.
+    """Score `subject`, a run folder or predictions, against the truth in `data`.
 
-    `split` names the images to score: for a run, by default, those it was validated with; for predictions, the `val`
-    split, or all images where none is declared. Raises UseError when either cannot be read.
+    Predictions are detections (COCO results JSON, CSV, a folder of YOLO .txt files), a folder of PNG masks, COCO's
+    panoptic JSON with its PNG files, or a CSV of image labels, probabilities or logits; `ScoreFacts.convention` says
+    what they were taken for. `split` names the images to score: for a run, by default, those it was validated with;
+    for predictions, the `val` split, or all images where none is declared. Of detections, `kind` says what is compared
+    (None: the finest of keypoints, rotated boxes, masks and boxes that both sides hold), `convention` which
+    definitions lead (coco, lvis, voc2007, voc2010), and `max_dets` how many of a class in an image count (None:
+    the convention's). Raises UseError when one of the two cannot be read, or they do not fit each other.
     """
     from snellen.data.examine import examine
 
     settings = settings or load_settings(Path.cwd())
+    subject = Path(subject)
     facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
-    if Path(subject).is_dir():
+    if is_run(subject):
         from snellen.training.predict import load_ledger, load_run
 
-        model, recipe, class_names = load_run(Path(subject))
+        if kind not in (None, "box") or convention != "coco" or max_dets is not None:
+            raise UseError(f"{subject}: a run is scored by its boxes in COCO's convention; leave out kind, convention "
+                           "and max_dets")  # fmt: skip
+        model, recipe, class_names = load_run(subject)
         if recipe.task != facts.task:
             raise UseError(f"{subject}: trained for {recipe.task}, and {facts.root} is a {facts.task} dataset")
-        ledger = load_ledger(Path(subject))
+        ledger = load_ledger(subject)
         scored = score_model(model, recipe, class_names, facts, split=split, ledger=ledger, progress=progress)
         scores, facts = scored.scores, measure_again(facts, scored.unreadable)
     else:
-        scores = score_file(Path(subject), facts, split, progress)
+        from snellen.verbs.scoring.predictions import score_predictions
+
+        if facts.task == "segmentation" or facts.boxes["usable"].null_count():
+            # What masks hold, and the boxes of what is drawn in them, is only known from their pixels.
+            facts = examine(Path(data), tier=Tier.PIXELS, progress=progress)
+        scores = score_predictions(
+            subject, facts, split=split, kind=kind, convention=convention, max_dets=max_dets, progress=progress
+        )
     rules = [rule for rule in chosen_rules(settings.values) if ScoreFacts in rule.needs().values()]
     verdict = judge([facts, scores], settings, rules=rules, data_root=Path(facts.root))
     return Result(subject=str(subject), verdict=verdict, data=facts, scores=scores, environment=environment())
+
+
+def is_run(subject: Path) -> bool:
+    """Whether `subject` is the folder of a run; any other folder is one of predictions."""
+    return (subject / "recipe.toml").is_file()
 
 
 @dataclass(frozen=True)
@@ -84,23 +111,28 @@ def score_model(
 
     Without a ledger, or with that of another dataset, the parts are those that a training would make of `data`.
     """
+    from snellen.training.splits import trained_on
+
+    seen = trained_on(ledger)
     if split is None:
-        held_out, learned = _parts(data, recipe, ledger)
+        held_out, learned = parts_of(data, recipe, ledger)
+        seen = frozenset(learned)
     else:
-        held_out, learned = _images_of(data, split), []
+        held_out, learned = images_of(data, split), []
     unreadable: dict[str, str] = {}
     train_scores: dict[str, float] = {}
     if learned:
         some = learned[:: max(1, len(learned) // TRAIN_SAMPLE)]
-        seen = _score(model, recipe, class_names, data, some, "train", {}, 0, progress, unreadable)
-        train_scores = {row["metric"]: row["value"] for row in seen.scores.to_dicts() if row["value"] is not None}
+        again = _score(model, recipe, class_names, data, some, "train", {}, 0, progress, unreadable, learned=seen)
+        train_scores = {row["metric"]: row["value"] for row in again.scores.to_dicts() if row["value"] is not None}
     scores = _score(
-        model, recipe, class_names, data, held_out, split or "val", train_scores, 1000, progress, unreadable
-    )
+        model, recipe, class_names, data, held_out, split or "val", train_scores, 1000, progress, unreadable,
+        learned=seen,
+    )  # fmt: skip
     return Scored(scores, unreadable)
 
 
-def _parts(data: DataFacts, recipe: "Recipe", ledger: pl.DataFrame | None) -> tuple[list[str], list[str]]:
+def parts_of(data: DataFacts, recipe: "Recipe", ledger: pl.DataFrame | None) -> tuple[list[str], list[str]]:
     """Images to validate with and those learned from. Drawn anew from data that changed, the two would mix."""
     from snellen.training.splits import split_examples
 
@@ -125,11 +157,13 @@ def _score(
     bootstrap: int,
     progress: Progress,
     unreadable: dict[str, str],
+    *,
+    learned: Collection[str] | None = None,
 ) -> ScoreFacts:
+    """Predict and score `images`; those that cannot be read are left out and added to `unreadable`."""
     from snellen.evaluation.classification import evaluate_classification
     from snellen.evaluation.detection import evaluate_detection
     from snellen.evaluation.segments import image_segments
-    from snellen.evaluation.suspects import classification_suspects
     from snellen.training.predict import predict
 
     root = Path(data.root)
@@ -139,7 +173,8 @@ def _score(
         progress=lambda _, done, total, note="": progress(stage, done, total, note),
     )  # fmt: skip
     unreadable |= found.unreadable
-    common = {"split": split, "input_size": recipe.image_size, "train_scores": train_scores, "bootstrap": bootstrap}
+    common = {"split": split, "input_size": recipe.image_size, "train_scores": train_scores}
+    common |= {"bootstrap": bootstrap, "learned": learned}
     if data.task == "detection":
         truth = truth_of(data, found.images)
         properties = image_properties(data, found.images, progress) if bootstrap else None
@@ -152,58 +187,4 @@ def _score(
     if not bootstrap:
         return scores
     segments = image_segments(scores.predictions, image_properties(data, found.images, progress))
-    return replace(scores, segments=segments, suspects=classification_suspects(scores.predictions))
-
-
-def score_file(path: Path, data: DataFacts, split: str | None, progress: Progress = silent) -> ScoreFacts:
-    """Score the predictions in `path`. Raises UseError when they cannot be read, or `data` is not a detection set."""
-    from snellen.evaluation.detection import evaluate_detection
-    from snellen.evaluation.read import read_predictions
-
-    if data.task != "detection":
-        raise UseError(f"{path}: predictions in a file are scored for detection; {data.root} is a {data.task} dataset")
-    images = _images_of(data, split)
-    classes = list(data.classes.drop_nulls("class_name").sort("class_id")["class_name"])
-    ids = {str(i): str(name) for i, name in data.classes.select("class_id", "class_name").drop_nulls().iter_rows()}
-    predictions, problems = read_predictions(path, image_names=_names_of(data, images), class_names=ids)
-    scores = evaluate_detection(
-        truth_of(data, images), predictions, classes, images=images, split=split or "all",
-        image_properties=image_properties(data, images, progress),
-    )  # fmt: skip
-    return replace(scores, problems=pl.concat([problems, scores.problems]))
-
-
-def _names_of(data: DataFacts, scored: Sequence[str]) -> dict[str, str]:
-    """What a file of predictions may call an image -> its key: the format's own id, the file's name or its stem.
-
-    COCO counts each split's ids anew, so a name means one of the `scored` images first. A name that two of them share
-    stands for neither.
-    """
-    mine = data.images.filter(pl.col("image").is_in(list(scored)))
-    return _unambiguous(data.images) | _unambiguous(mine)
-
-
-def _unambiguous(images: pl.DataFrame) -> dict[str, str]:
-    names: dict[str, str | None] = {}
-    for image, own in images.select("image", "image_id").iter_rows():
-        path = PurePosixPath(image)
-        for name in {path.name, path.stem} if own is None else {own, path.name}:
-            names[name] = image if names.get(name, image) == image else None
-    return {name: image for name, image in names.items() if image is not None}
-
-
-def truth_of(data: DataFacts, images: Sequence[str]) -> pl.DataFrame:
-    """The usable objects of `images`: image, class_name, x1, y1, x2, y2, crowd."""
-    boxes = data.boxes.filter(pl.col("usable") & pl.col("image").is_in(list(images)))
-    return boxes.select("image", "class_name", "x1", "y1", "x2", "y2", pl.col("crowd").fill_null(False))
-
-
-def _images_of(data: DataFacts, split: str | None) -> list[str]:
-    """Images of the split; None: `val`, or all where nothing is declared. Raises UseError on an unknown one."""
-    declared = sorted(data.images["split"].drop_nulls().unique())
-    if split is None:
-        split = "val" if "val" in declared else None
-    elif split not in declared:
-        raise UseError(f"{data.root}: no split {split!r}; declared are {', '.join(declared) or 'none'}")
-    chosen = data.images if split is None else data.images.filter(pl.col("split") == split)
-    return list(chosen.filter(pl.col("exists").fill_null(True))["image"])
+    return replace(scores, segments=segments)

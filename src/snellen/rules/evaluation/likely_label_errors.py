@@ -23,7 +23,8 @@ class LikelyLabelErrors(Rule):
     ## How it is computed
     Images with top probability of at least 0.95 on another class and at most 0.01 on the label. Their number is
     compared with what the scores themselves promise (the sum of 1 - p over all images at 0.95 or more): reported above
-    twice that plus three standard deviations, and only for a classifier of at least 0.8 accuracy.
+    twice that plus three standard deviations, and only for a classifier of at least 0.8 accuracy. `mislabelled-image`
+    has the images one by one, each by its own evidence.
 
     ## Example
         likely-label-errors  14 of 400 images get a probability of at least 0.95 for another class; 1.6 would be
@@ -42,7 +43,7 @@ class LikelyLabelErrors(Rule):
     name = "likely-label-errors"
     code = "EVL019"
     category = Category.STYLE
-    causes = ("overconfident-scores", "shifted-class-ids", *TRAINING_FAULTS)
+    causes = ("mislabelled-image", "overconfident-scores", "shifted-class-ids", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

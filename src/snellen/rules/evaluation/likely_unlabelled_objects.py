@@ -20,13 +20,13 @@ class LikelyUnlabelledObjects(Rule):
     Objects without a label count as false positives here, and teach the model in training that they are background.
 
     ## How it is computed
-    Predictions that score 0.7 or more, and as the surer half of the true positives do, and overlap no object by more
-    than 0.1; reported when there are enough of them as a share of the objects and the detector is good (mAP50 of at
-    least 0.5).
+    Predictions that score 0.7 or more, and as much as the right ones of their class do on the mean, and overlap no
+    object by more than 0.1; reported when there are enough of them as a share of the objects and the detector is good
+    (mAP50 of at least 0.5). `overlooked-object` has them one by one.
 
     ## Example
-        likely-unlabelled-objects  31 predictions at a score of 0.88 or more lie where nothing is labelled (of 400
-            objects)
+        likely-unlabelled-objects  31 predictions as sure as the right ones of their class lie where nothing is
+            labelled (of 400 objects)
 
     ## Fix
     Look at the images listed and label what is there.
@@ -41,7 +41,7 @@ class LikelyUnlabelledObjects(Rule):
     name = "likely-unlabelled-objects"
     code = "EVL020"
     category = Category.STYLE
-    causes = TRAINING_FAULTS
+    causes = ("overlooked-object", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""
@@ -59,15 +59,14 @@ class LikelyUnlabelledObjects(Rule):
         """Judge the surest background predictions."""
         if scores.task != "detection" or (scores.score("mAP50") or 0.0) < self.options.min_map50:
             return
-        right = scores.predictions.filter(pl.col("outcome") == "correct")["score"]
-        middle = max(self.options.min_score, float(right.median() or 1.0))  # type: ignore[arg-type]
-        sure = scores.predictions.filter((pl.col("outcome") == "background") & (pl.col("score") >= middle))
-        sure = sure.sort("score", descending=True)
+        sure = scores.suspects.filter(
+            (pl.col("kind") == "overlooked") & (pl.col("score") >= self.options.min_score)
+        ).sort("score", descending=True)
         if len(sure) < max(self.options.min_count, self.options.min_share * len(scores.objects)):
             return
         yield Finding(
-            message=f"{len(sure)} predictions score at least {middle:.2f}, as the surer half of the right "
-            f"ones do, where nothing is labelled (of {len(scores.objects)} objects): look first at {sure['image'][0]}",
+            message=f"{len(sure)} predictions as sure as the right ones of their class lie where nothing is labelled "
+            f"(of {len(scores.objects)} objects): look first at {sure['image'][0]}",
             place=Place(split=scores.split),
             evidence={
                 "images": sure["image"].unique(maintain_order=True).to_list()[:30],
