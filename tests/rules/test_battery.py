@@ -12,9 +12,11 @@ from snellen.findings.settings import LoadedSettings, Settings, chosen_rules
 from tests.rules import (
     data_injections,
     dataset_injections,
+    duplicate_injections,
     evaluation_injections,
     image_injections,
     joint_injections,
+    label_error_injections,
     mask_injections,
     network_injections,
     outline_injections,
@@ -27,10 +29,12 @@ WINGS = {
     "outlines": outline_injections,
     "masks": mask_injections,
     "datasets": dataset_injections,
+    "copies": duplicate_injections,
     "network": network_injections,
     "run": run_injections,
     "evaluation": evaluation_injections,
     "joint": joint_injections,
+    "label errors": label_error_injections,
 }
 Subject = Callable[[Path], list[Any]]
 SICK: Mapping[str, Subject] = {name: make for wing in WINGS.values() for name, make in wing.SICK.items()}

@@ -8,7 +8,6 @@ import polars as pl
 from snellen.boxes import CORNERS
 from snellen.data.facts import DataFacts
 from snellen.findings import Finding, Fix, Place
-from snellen.findings.words import plural
 
 EXAMPLES = 12
 """Most example paths a finding carries."""
@@ -62,54 +61,6 @@ def problem_findings(
             evidence={"value": problem["value"]} if problem["value"] is not None else {},
             fix=fix(problem),
         )
-
-
-def same_bytes(data: DataFacts) -> list[list[dict[str, Any]]]:
-    """Groups of images with identical bytes: `image`, `split`, `class_name`, `boxes` (solid), `mask` and `summary`."""
-    readable = data.images.filter(pl.col("hash").is_not_null() & (pl.col("bytes") > 0))
-    copies = readable.filter(pl.col("hash").is_duplicated()).sort("image")
-    boxes: dict[str, list[dict[str, Any]]] = {}
-    wanted = solid_boxes(data).filter(pl.col("image").is_in(copies["image"].implode()))
-    for box in wanted.iter_rows(named=True):
-        boxes.setdefault(box["image"], []).append(box)
-    whole = data.masks.filter((pl.col("kind") != "instance") & pl.col("image").is_in(copies["image"].implode()))
-    masks = dict(whole.select("image", "pixel_hash").iter_rows())
-    drawn = _classes_drawn(data, list(masks))
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in copies.iter_rows(named=True):
-        mine = boxes.get(row["image"], [])
-        kinds = ", ".join(sorted({str(b["class_name"]) for b in mine}))
-        shown = row["class_name"] or (f"{plural(len(mine), 'box', 'boxes')} of {kinds}" if mine else "no box")
-        if data.task == "segmentation":
-            mask = f"a mask of {drawn.get(row['image'], 'nothing')}"
-            shown = mask if row["image"] in masks else "no mask"
-        entry = {"image": row["image"], "split": row["split"], "class_name": row["class_name"], "boxes": mine}
-        entry["mask"] = masks.get(row["image"])
-        groups.setdefault(row["hash"], []).append(entry | {"summary": shown})
-    return list(groups.values())
-
-
-def _classes_drawn(data: DataFacts, images: list[str]) -> dict[str, str]:
-    """Image -> the classes in its mask, in one text."""
-    rows = data.mask_values.filter(pl.col("image").is_in(images)).drop_nulls("class_name")
-    names = rows.group_by("image").agg(pl.col("class_name").unique().sort().str.join(", "))
-    return dict(names.select("image", "class_name").iter_rows())
-
-
-def same_labels(one: Mapping[str, Any], other: Mapping[str, Any], least: float) -> bool:
-    """Whether two entries of `same_bytes` agree: class, mask, and boxes that pair off in a class at IoU >= `least`."""
-    if one["class_name"] != other["class_name"] or len(one["boxes"]) != len(other["boxes"]):
-        return False
-    if one["mask"] != other["mask"]:
-        return False
-    left = list(other["boxes"])
-    for box in one["boxes"]:
-        rivals = [b for b in left if b["class_name"] == box["class_name"]]
-        best = max(rivals, key=lambda b: overlap(box, b), default=None)
-        if best is None or overlap(box, best) < least:
-            return False
-        left.remove(best)
-    return True
 
 
 def class_usage(data: DataFacts) -> dict[tuple[str | None, str], int]:

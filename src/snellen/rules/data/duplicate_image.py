@@ -4,21 +4,23 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions, Tier
-from snellen.rules.data._records import EXAMPLES, same_bytes, same_labels
+from snellen.rules.data._copies import same_labels, same_picture
+from snellen.rules.data._records import EXAMPLES
 
 
 class DuplicateImage(Rule):
-    """The same file more than once in one split.
+    """The same picture more than once in one split.
 
     ## What it does
-    Reports groups of byte-identical images of one split with labels that agree.
+    Reports groups of identical images of one split, byte for byte or pixel for pixel, with labels that agree.
 
     ## Why is this bad?
     A copy weighs double in training, and in validation it counts one success or failure twice.
 
     ## How it is computed
-    BLAKE2b hashes of the files' bytes are compared within a split. Copies with different labels and copies across
-    splits have rules of their own.
+    BLAKE2b hashes of the files' bytes are compared within a split; where pixels are measured, files of equal size,
+    mode and pixels count as well. Copies with different labels, near-copies and copies across splits have rules of
+    their own.
 
     ## Example
         duplicate-image  2 files are the same picture: it counts twice
@@ -46,7 +48,7 @@ class DuplicateImage(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        for group in same_bytes(data):
+        for group in same_picture(data):
             for split in dict.fromkeys(entry["split"] for entry in group):
                 mine = [entry for entry in group if entry["split"] == split]
                 if len(mine) < 2 or not all(same_labels(mine[0], m, self.options.min_iou) for m in mine[1:]):

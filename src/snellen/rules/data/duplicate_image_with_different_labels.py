@@ -4,22 +4,24 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions, Tier
-from snellen.rules.data._records import EXAMPLES, same_bytes, same_labels
+from snellen.rules.data._copies import same_labels, same_picture
+from snellen.rules.data._records import EXAMPLES
 
 
 class DuplicateImageWithDifferentLabels(Rule):
     """One picture under contradicting labels.
 
     ## What it does
-    Reports groups of byte-identical images whose labels differ.
+    Reports groups of identical images, byte for byte or pixel for pixel, whose labels differ.
 
     ## Why is this bad?
     One of the labels is wrong, and the network cannot satisfy both: a floor under the loss and noise in every
     score.
 
     ## How it is computed
-    BLAKE2b hashes of the files' bytes are equal and either the classes differ, or the boxes do not pair off within a
-    class at `min_iou`. Two annotators' boxes of one object differ by less, and do not count.
+    BLAKE2b hashes of the files' bytes are equal, or, where pixels are measured, size, mode and all pixels; and either
+    the classes differ, or the boxes do not pair off within a class at `min_iou`. Two annotators' boxes of one object
+    differ by less, and do not count.
 
     ## Example
         duplicate-image-with-different-labels  a.jpg and b.jpg are the same picture, labelled 3 and 8 ...
@@ -48,7 +50,7 @@ class DuplicateImageWithDifferentLabels(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
-        for group in same_bytes(data):
+        for group in same_picture(data):
             if not all(same_labels(group[0], other, self.options.min_iou) for other in group[1:]):
                 images = [r["image"] for r in group]
                 yield Finding(
