@@ -10,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_iter, tree_map
 
 from snellen.facts import table
-from snellen.network.facts import LAYERS, LEVELS, PARAMETERS, NetworkFacts
+from snellen.network.facts import EDGES, LAYERS, LEVELS, PARAMETERS, NetworkFacts
 from snellen.network.memory import SavedForBackward
 from snellen.network.parameters import parameter_rows
 from snellen.network.receptive_field import Field
@@ -72,6 +72,7 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "") ->
         task=task or str(getattr(model, "task", "") or ""),
         input_shape=shape if len(shape) != 3 else [1, *shape],
         layers=table(LAYERS, layers),
+        edges=table(EDGES, [dict(zip(EDGES, edge, strict=True)) for edge in trace.edges]),
         parameters=table(PARAMETERS, parameters),
         levels=table(LEVELS, level_rows),
         num_outputs=_num_outputs(model, trace),
@@ -162,24 +163,27 @@ def _field_columns(field: Field | None) -> dict[str, float | None]:
 
 def _module_columns(record: Record) -> dict[str, Any]:
     module = record.module
-    kernel = getattr(module, "kernel_size", None)
-    if isinstance(kernel, int):
-        kernel = [kernel] * (1 if record.kind.endswith("1d") else 3 if record.kind.endswith("3d") else 2)
-    sizes = (
-        [int(k) for k in kernel]
-        if isinstance(kernel, (list, tuple)) and all(isinstance(k, int) for k in kernel)
-        else None
-    )
     groups = getattr(module, "groups", None)
     has_bias: bool | None = None
     if module is not None and "bias" in module._parameters:
         has_bias = module._parameters["bias"] is not None
     return {
-        "kernel": record.kernel or sizes,
+        "kernel": record.kernel or _per_axis(record, "kernel_size"),
+        "step": record.step or _per_axis(record, "stride"),
+        "dilation": record.dilation or _per_axis(record, "dilation"),
         "groups": groups if isinstance(groups, int) else None,
         "has_bias": has_bias,
         "dropout": float(module.p) if isinstance(module, _DropoutNd) else None,
     }
+
+
+def _per_axis(record: Record, name: str) -> list[int] | None:
+    """A module's attribute such as kernel_size, one integer per axis; None where it is not of that form."""
+    value: Any = getattr(record.module, name, None)
+    if isinstance(value, int):
+        value = [value] * (1 if record.kind.endswith("1d") else 3 if record.kind.endswith("3d") else 2)
+    whole = isinstance(value, (list, tuple)) and all(isinstance(n, int) for n in value)
+    return [int(n) for n in value] if whole else None
 
 
 def _level_rows(model: nn.Module, trace: Trace, task: str) -> list[dict[str, Any]]:

@@ -25,11 +25,24 @@ LAYERS: Schema = {
     "rf_width": (pl.Float64(), "likewise"),
     "stride": (pl.Float64(), "input pixels per output pixel, vertical; null when unknown"),
     "kernel": (pl.List(pl.Int64()), "kernel size of a convolution or pooling"),
+    "step": (pl.List(pl.Int64()), "stride of this convolution or pooling alone, per axis; null elsewhere"),
+    "dilation": (pl.List(pl.Int64()), "dilation of a convolution or pooling, per axis; null elsewhere"),
     "groups": (pl.Int64(), "groups of a convolution"),
     "has_bias": (pl.Boolean(), "a bias parameter exists; null where the kind has none"),
     "dropout": (pl.Float64(), "drop probability of a dropout layer; null elsewhere"),
     "next_kind": (pl.String(), "kind of the only consumer of the output; null when several or none"),
 }
+
+EDGES: Schema = {
+    "source": (pl.String(), "`layer` of the row whose output is read"),
+    "source_kind": (pl.String(), "its `kind`"),
+    "source_call": (pl.Int64(), "which of its calls, from 1"),
+    "target": (pl.String(), "`layer` of the row that reads it"),
+    "target_kind": (pl.String(), "its `kind`"),
+    "target_call": (pl.Int64(), "which of its calls, from 1"),
+}
+"""Who reads whose output, one row per pair of calls. Views hand their source on. What other data movements make has no
+source, so a missing edge proves nothing."""
 
 PARAMETERS: Schema = {
     "parameter": (pl.String(), "dotted name"),
@@ -59,7 +72,12 @@ LEVELS: Schema = {
 class NetworkFacts(Facts):
     """Tables of a network at one input size."""
 
-    TABLES: ClassVar[Mapping[str, Schema]] = {"layers": LAYERS, "parameters": PARAMETERS, "levels": LEVELS}
+    TABLES: ClassVar[Mapping[str, Schema]] = {
+        "layers": LAYERS,
+        "edges": EDGES,
+        "parameters": PARAMETERS,
+        "levels": LEVELS,
+    }
 
     name: str
     task: str
@@ -67,6 +85,7 @@ class NetworkFacts(Facts):
     input_shape: list[int]
     """N, C, H, W of the examined input."""
     layers: pl.DataFrame
+    edges: pl.DataFrame
     parameters: pl.DataFrame
     levels: pl.DataFrame
     """The maps a detector predicts on; empty for other networks."""

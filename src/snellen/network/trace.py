@@ -40,6 +40,8 @@ class Record:
     activation_bytes: int = 0
     field: Field | None = None
     kernel: list[int] | None = None
+    step: list[int] | None = None
+    dilation: list[int] | None = None
     consumers: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -48,6 +50,8 @@ class Trace:
     """The records of one pass, in order of first call, and what could not be known."""
 
     records: dict[tuple[str, str], Record] = dataclasses.field(default_factory=dict)
+    edges: dict[tuple[str, str, int, str, str, int], None] = dataclasses.field(default_factory=dict)
+    """(layer, kind, call) of a producer, then of a reader of its output, in order of reading."""
     uncounted: set[str] = dataclasses.field(default_factory=set)
     used_storages: set[int] = dataclasses.field(default_factory=set)
     output: Any = None
@@ -62,8 +66,8 @@ class Tracer(TorchDispatchMode):
         self._stack: list[tuple[str, nn.Module, Record | None]] = []
         self._fields: dict[Key, Field] = {}
         self._canvases: dict[int, Field] = {}
-        self._producers: dict[Key, Record] = {}
-        self._passers: dict[Key, Record] = {}
+        self._producers: dict[Key, tuple[Record, int]] = {}
+        self._passers: dict[Key, tuple[Record, int]] = {}
         self._started = 0
         for name, module in shadow.named_modules():
             if is_unit(module):
@@ -80,7 +84,7 @@ class Tracer(TorchDispatchMode):
             if record is not None:
                 tensors = list(_tensors((args, kwargs)))
                 for tensor in tensors:
-                    self._consume(tensor, record)
+                    self._consume(tensor, record, record.calls + 1)
                 self._begin(record, tensors)
             self._stack.append((name, module, record))
 
@@ -93,9 +97,10 @@ class Tracer(TorchDispatchMode):
                 inputs = {key(t) for t in _tensors((args, kwargs))}
                 record.activation_bytes += sum(t.numel() * t.element_size() for t in tensors if key(t) not in inputs)
                 for tensor in tensors if is_leaf(module) else ():
+                    self._passers.pop(key(tensor), None)
                     # Identity, and dropout in evaluation, hand on what they got: they read it, and are read instead.
                     table = self._passers if key(tensor) in inputs else self._producers
-                    table[key(tensor)] = record
+                    table[key(tensor)] = record, record.calls
 
         module.register_forward_pre_hook(enter, with_kwargs=True)
         module.register_forward_hook(leave, with_kwargs=True)
@@ -107,14 +112,25 @@ class Tracer(TorchDispatchMode):
             record.input_shape = list(tensors[0].shape) if tensors else None
         record.calls += 1
 
-    def _consume(self, tensor: Tensor, consumer: Record) -> None:
-        producer = self._passers.get(key(tensor)) or self._producers.get(key(tensor))
-        if producer is not None and producer is not consumer:
-            producer.consumers.add(f"{consumer.layer}\0{consumer.kind}")
+    def _consume(self, tensor: Tensor, consumer: Record, call: int) -> None:
+        found = self._source(tensor)
+        if found is None:
+            return
+        source, source_call = found
+        if source is not consumer:
+            source.consumers.add(f"{consumer.layer}\0{consumer.kind}")
+        if source is not consumer or source_call != call:
+            edge = (source.layer, source.kind, source_call, consumer.layer, consumer.kind, call)
+            self.trace.edges[edge] = None
+
+    def _source(self, tensor: Tensor) -> tuple[Record, int] | None:
+        """The record, and which call of it, whose output `tensor` is."""
+        return self._passers.get(key(tensor)) or self._producers.get(key(tensor))
 
     def maker_of(self, tensor: Tensor) -> Record | None:
         """The record of the layer or operator that made `tensor`."""
-        return self._producers.get(key(tensor))
+        found = self._producers.get(key(tensor))
+        return found[0] if found else None
 
     # Operators ---------------------------------------------------------------------------------------------------
 
@@ -168,32 +184,57 @@ class Tracer(TorchDispatchMode):
         """Charge a call to the module it ran in; returns the record when the operator has a row of its own."""
         caller, _, record = self._stack[-1] if self._stack else ("", None, None)
         moves = macs == elementwise == 0
+        sources = [self._source(t) for t in inputs] if func.is_view else []
+        if not func.is_view:
+            # Storages of values no longer in use hand their address on, but not what was known of them.
+            for place in {key(t) for t in outputs} - {key(t) for t in inputs}:
+                self._producers.pop(place, None)
+                self._passers.pop(place, None)
         if record is None:
             if not inputs or not outputs:
                 return None
             if moves and name not in self.trace.uncounted and name != "aten.cat":
                 # A view hands its producer on, so that a flatten does not hide which layer reads which.
-                producer = self._producers.get(key(inputs[0]))
-                if producer is not None and func.is_view:
-                    for out in outputs:
-                        self._producers[key(out)] = producer
+                self._hand_on(inputs, outputs, sources)
                 return None
             record = self.trace.records.setdefault((caller, name), Record(caller, name, None))
             for tensor in inputs:
-                self._consume(tensor, record)
+                self._consume(tensor, record, record.calls + 1)
             self._begin(record, inputs)
             record.output_shape = list(outputs[0].shape)
             record.activation_bytes += sum(t.numel() * t.element_size() for t in outputs)
             if name in ("aten.convolution", "aten._convolution"):
                 record.kernel = list(args[1].shape[2:])
-            for out in outputs:
-                self._producers[key(out)] = record
+                record.step, record.dilation = list(args[3]), list(args[5])
+            self._produce(outputs, record)
             own = record
         else:
             own = None
+            if record.module is not None and not is_leaf(record.module):
+                if moves and name != "aten.cat":
+                    self._hand_on(inputs, outputs, sources)
+                else:
+                    for tensor in inputs:
+                        self._consume(tensor, record, record.calls)
+                    self._produce(outputs, record)
         record.macs += macs
         record.elementwise += elementwise
         return own
+
+    def _produce(self, outputs: Sequence[Tensor], record: Record) -> None:
+        for out in outputs:
+            self._passers.pop(key(out), None)
+            self._producers[key(out)] = record, record.calls
+
+    def _hand_on(
+        self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], sources: Sequence[tuple[Record, int] | None]
+    ) -> None:
+        """A view's source is that of what it views; `sources` is empty for operators that are not views."""
+        if sources and sources[0] is not None:
+            for out in outputs:
+                if key(out) != key(inputs[0]):
+                    self._passers.pop(key(out), None)
+                    self._producers[key(out)] = sources[0]
 
     # Receptive fields --------------------------------------------------------------------------------------------
 
