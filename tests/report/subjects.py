@@ -16,7 +16,7 @@ from snellen.evaluation.facts import PROBLEMS as SCORE_PROBLEMS
 from snellen.facts import table
 from snellen.findings import Finding, Fix, FixSafety, Place, Severity, Tier
 from snellen.findings.engine import Verdict
-from snellen.network.facts import EDGES, LAYERS, LEVELS, PARAMETERS, NetworkFacts
+from snellen.network.facts import LAYERS, LEVELS, NetworkFacts
 from snellen.result import Result
 from snellen.watch.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
 
@@ -84,9 +84,9 @@ def network(layers: int = 12, name: str = "tiny") -> NetworkFacts:
         for i in range(layers)
     ]  # fmt: skip
     level = [{"level": 0, "layer": "stage3", "stride": 8.0, "rf": 60.0, "cells": 64, "anchors": []}]
+    tables = {**NetworkFacts.empty_tables(), "layers": table(LAYERS, rows), "levels": table(LEVELS, level)}
     return NetworkFacts(
-        name=name, task="detection", input_shape=[1, 3, 64, 64], layers=table(LAYERS, rows), edges=table(EDGES),
-        parameters=table(PARAMETERS), levels=table(LEVELS, level), num_outputs=2, total_params=584 * layers,
+        name=name, task="detection", input_shape=[1, 3, 64, 64], **tables, num_outputs=2, total_params=584 * layers,
         trainable_params=584 * layers, macs=2_359_296 * layers, weight_bytes=2336 * layers,
     )  # fmt: skip
 

@@ -2,12 +2,17 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import snellen
+from snellen.report.comparison_page import render_comparison
 from snellen.report.html import render_html
-from tests.report.subjects import hostile, result
+from snellen.result import Result
+from tests.report.subjects import hostile, result, verdict
+from tests.rules.evaluation_injections import mediocre_detections
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -116,6 +121,32 @@ def test_fits_a_phone_and_has_contrast(browser, text: str, tmp_path: Path, schem
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
     worst = visit.page.evaluate(CONTRAST)
     assert worst[0] >= 4.5, worst
+    visit.check()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_scores_and_comparison_fit_a_phone_and_have_contrast(browser, tmp_path: Path, scheme: str) -> None:
+    facts = mediocre_detections(tmp_path)[0]
+    exam = Result(subject="s", verdict=verdict([]), scores=facts)
+    runs = [replace(exam, subject="first"), replace(exam, subject="second")]
+    compared = render_comparison(snellen.compare(*runs, replicates=100), runs)
+    for text in (render_html(exam, image_root=None), compared):
+        visit = Visit(browser, text, tmp_path, viewport={"width": 390, "height": 800}, color_scheme=scheme)
+        visit.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+        worst = visit.page.evaluate(CONTRAST)
+        assert worst[0] >= 4.5, worst
+        visit.check()
+
+
+def test_paper_shows_whole_tables(browser, tmp_path: Path) -> None:
+    exam = Result(subject="s", verdict=verdict([]), scores=mediocre_detections(tmp_path)[0])
+    visit = Visit(browser, render_html(exam, image_root=None), tmp_path, viewport={"width": 720, "height": 1000})
+    visit.page.emulate_media(media="print")
+    wide = visit.page.evaluate(
+        "Math.max(...[...document.querySelectorAll('table')].map((t) => t.getBoundingClientRect().right))"
+    )
+    assert wide <= 720
     visit.check()
 
 

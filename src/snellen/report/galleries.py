@@ -1,7 +1,7 @@
 """Pictures of what went wrong: likely label errors, confident errors, misses, each once."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Any
 
@@ -11,6 +11,7 @@ import polars as pl
 from snellen.boxes import CORNERS, pairwise_iou
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings.finding import Finding
+from snellen.report.mask_layers import Layer, MaskLayers
 from snellen.report.plain import number, plain
 from snellen.report.thumbnails import Box, Overlay, Thumbnails, Tile
 
@@ -29,6 +30,8 @@ class Gallery:
     title: str
     hint: str
     tiles: list[Tile]
+    legend: list[tuple[str, str]] = field(default_factory=list)
+    """CSS class and name of the colours of masks."""
 
 
 @dataclass
@@ -53,9 +56,12 @@ class _Shelf:
                 seen.add(image)
                 yield row
 
-    def add(self, image: str, overlays: Iterable[Overlay] = (), note: str = "", focus: Box | None = None) -> None:
+    def add(
+        self, image: str, overlays: Iterable[Overlay] = (), note: str = "", focus: Box | None = None,
+        layer: Layer | None = None,
+    ) -> None:  # fmt: skip
         drawn = list(overlays)
-        tile = self.thumbnails.tile(image, drawn, note=note, focus=focus)
+        tile = self.thumbnails.tile(image, drawn, note=note, focus=focus, layer=layer)
         if tile:
             self.tiles.append(tile)
             self.shown |= {(image, o.box) for o in drawn if "lit" in o.kind} or {(image, None)}
@@ -66,10 +72,12 @@ class _Shelf:
         return gallery
 
 
-def galleries(scores: ScoreFacts, thumbnails: Thumbnails, findings: Iterable[Finding]) -> list[Gallery]:
+def galleries(
+    scores: ScoreFacts, thumbnails: Thumbnails, findings: Iterable[Finding], masks: MaskLayers | None = None
+) -> list[Gallery]:
     """The pictures of an evaluation; images that findings about the scores show are left to them.
 
-    None where the dataset is not at hand.
+    `masks` are laid over the worst images of a segmentation. Nothing where the dataset is not at hand.
     """
     if thumbnails.root is None:
         return []
@@ -81,7 +89,7 @@ def galleries(scores: ScoreFacts, thumbnails: Thumbnails, findings: Iterable[Fin
     elif scores.task == "multi-label":
         found = [_told_wrongly(scores, shelf), _not_told(scores, shelf)]
     else:
-        found = [_worst(scores, shelf)]
+        found = [_worst(scores, shelf, masks if scores.task == "semantic" else None)]
     return [gallery for gallery in found if gallery.tiles]
 
 
@@ -217,15 +225,21 @@ def _not_told(scores: ScoreFacts, shelf: _Shelf) -> Gallery:
     return shelf.close("Labels not told", "Those with the lowest score first.")
 
 
-def _worst(scores: ScoreFacts, shelf: _Shelf) -> Gallery:
-    """Images of a label map, or segments, with the largest loss."""
+def _worst(scores: ScoreFacts, shelf: _Shelf, masks: MaskLayers | None) -> Gallery:
+    """Images of a label map, or segments, with the largest loss; with masks, label and prediction side by side."""
     wrong = scores.predictions.filter(pl.col("class_name") != pl.col("true_class")).sort(
         ["loss", "score"], descending=True, nulls_last=True, maintain_order=True
     )
     for row in shelf.first(wrong):
         note = f"{plain(row['true_class'], 30)} taken for {plain(row['class_name'], 30)} · IoU {number(row['iou'], 2)}"
-        shelf.add(row["image"], note=note)
+        true, told = (masks.true(row["image"]), masks.predicted(row["image"])) if masks else (None, None)
+        if true is None or told is None:
+            shelf.add(row["image"], note=note)
+        elif len(shelf.tiles) < TILES:
+            shelf.add(row["image"], note="as labelled", layer=true)
+            shelf.add(row["image"], note=f"as predicted: {note}", layer=told)
     hint = "The segment, what it was taken for, and how far the two overlap."
     if scores.task == "semantic":
         hint = "The confusion that costs the image most pixels, and the image's mean IoU."
-    return shelf.close("Worst images" if scores.task == "semantic" else "Worst mistakes", hint)
+    gallery = shelf.close("Worst images" if scores.task == "semantic" else "Worst mistakes", hint)
+    return replace(gallery, legend=masks.legend() if masks else [])

@@ -9,7 +9,8 @@ from snellen.report.architecture import architecture
 from snellen.report.cards import make_cards
 from snellen.report.causes import root_causes, sentence, skipped_by_reason
 from snellen.report.eye_chart import eye_chart
-from snellen.report.galleries import galleries
+from snellen.report.galleries import Gallery, galleries
+from snellen.report.mask_layers import MaskLayers
 from snellen.report.performance import Performance, performance
 from snellen.report.plain import number, plain, value_text
 from snellen.report.portrait import portrait
@@ -59,11 +60,26 @@ def _page(result: Result, scores: Performance | None, root: Path | None, allowan
         "network": architecture(result.network, result.data) if result.network else None,
         "run": training(result.run) if result.run else None,
         "scores": scores,
-        "galleries": galleries(result.scores, for_scores, result.verdict.findings) if result.scores else [],
+        "galleries": _galleries(result, for_scores),
         "ledger": _ledger(result),
         "pictures_dropped": for_findings.dropped + for_scores.dropped + for_samples.dropped,
     }
     return render("page.html", context)
+
+
+def _galleries(result: Result, thumbnails: Thumbnails) -> list[Gallery]:
+    if result.scores is None:
+        return []
+    told = Path(result.subject)
+    masks = MaskLayers(result.data, told) if result.data is not None and _is_folder(told) else None
+    return galleries(result.scores, thumbnails, result.verdict.findings, masks)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a subject may have any name, also one that no file can have
+        return False
 
 
 def _common(result: Result) -> dict[str, Any]:

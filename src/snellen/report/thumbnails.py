@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image, features
 
 from snellen.data.decoding import UNREADABLE, eight_bit, file_size, open_image, orientation, too_large, upright
@@ -28,6 +30,10 @@ NAME = 21
 """Characters of a file's name under a thumbnail."""
 FRAME = 500
 """Bytes of page around a picture: caption, markup."""
+LAYER_COLOURS = ("3fd0df", "ffa94d", "b79bff", "9be36f", "ff8fbd", "e6c46b", "86b6ff", "d5d9df")
+"""Red, green, blue of the CSS classes `m0` ... `m7`."""
+LAYER_SHARE = 0.55
+"""How much of a coloured pixel is the colour."""
 MOST_BOXES = 60
 """Boxes drawn over one picture."""
 
@@ -72,13 +78,16 @@ class Thumbnails:
     spent: int = 0
 
     def tile(
-        self, image: str, overlays: Sequence[Overlay] = (), *, note: str = "", focus: Box | None = None
-    ) -> Tile | None:
+        self, image: str, overlays: Sequence[Overlay] = (), *, note: str = "", focus: Box | None = None,
+        layer: NDArray[np.int16] | None = None,
+    ) -> Tile | None:  # fmt: skip
         """The picture at `image` (relative to the root), enlarged around `focus` when that is small.
+
+        `layer` (h, w), of any size, gives pixels of the whole picture one of the `LAYER_COLOURS`; below 0: none.
 
         None when the page is full; a tile without picture when there is none to show.
         """
-        tile = self._read(image, overlays, note, focus) if self.spent < self.budget else None
+        tile = self._read(image, overlays, note, focus, layer) if self.spent < self.budget else None
         cost = len(tile.picture or "") + FRAME if tile else 0
         if tile is None or self.spent + cost > self.budget:
             self.dropped += 1
@@ -86,7 +95,9 @@ class Thumbnails:
         self.spent += cost
         return tile
 
-    def _read(self, image: str, overlays: Sequence[Overlay], note: str, focus: Box | None) -> Tile:
+    def _read(
+        self, image: str, overlays: Sequence[Overlay], note: str, focus: Box | None, layer: NDArray[np.int16] | None
+    ) -> Tile:
         caption = plain(image, 200)
         if self.root is None:
             return Tile(caption, None, "the dataset was not at hand", note)
@@ -95,7 +106,7 @@ class Thumbnails:
             with warnings.catch_warnings():
                 # Pillow warns of much that it then reads; the size is limited below.
                 warnings.simplefilter("ignore")
-                data, frame = _encode(path, focus)
+                data, frame = _encode(path, focus, layer)
         except UNREADABLE as error:
             why = str(error).replace(str(self.root), "…") or type(error).__name__
             return Tile(caption, None, plain(why, 120), note)
@@ -128,7 +139,7 @@ class _Frame:
     cropped: bool
 
 
-def _encode(path: Path, focus: Box | None) -> tuple[str, _Frame]:
+def _encode(path: Path, focus: Box | None, layer: NDArray[np.int16] | None) -> tuple[str, _Frame]:
     with open_image(path) as image:
         width, height = file_size(image)
         if refusal := too_large(width, height):
@@ -151,10 +162,21 @@ def _encode(path: Path, focus: Box | None) -> tuple[str, _Frame]:
         small = whole.resize(size, Image.Resampling.NEAREST)
     else:
         small = whole.resize(size, Image.Resampling.BILINEAR, box=corners, reducing_gap=2.0)
+    if layer is not None:
+        small = _coloured(small, layer)
     buffer = io.BytesIO()
     kind = "webp" if features.check("webp") else "jpeg"
     small.save(buffer, kind, quality=60 if kind == "webp" else 70)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", frame
+
+
+def _coloured(picture: Image.Image, layer: NDArray[np.int16]) -> Image.Image:
+    fitted = np.asarray(Image.fromarray(layer.astype(np.int32)).resize(picture.size, Image.Resampling.NEAREST))
+    colours = np.array([bytes.fromhex(c) for c in LAYER_COLOURS]).view(np.uint8).reshape(-1, 3)
+    shown = fitted >= 0
+    pixels = np.array(picture)
+    pixels[shown] = (1 - LAYER_SHARE) * pixels[shown] + LAYER_SHARE * colours[fitted[shown] % len(colours)]
+    return Image.fromarray(pixels)
 
 
 def _window(width: int, height: int, focus: Box | None) -> _Frame:
