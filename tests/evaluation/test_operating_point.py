@@ -4,8 +4,7 @@ import pytest
 from snellen.evaluation.detection_calibration import calibration_metrics, fit_detection_scaling
 from snellen.evaluation.operating_point import best_f1, threshold_gain
 from snellen.evaluation.scaling import load_scaling
-from snellen.evaluation.suspects import classification_suspects, detection_suspects
-from tests.rules.evaluation_injections import good_detector, good_digits, scored, unlabelled
+from tests.rules.evaluation_injections import good_detector, good_digits, scored
 
 
 def case(shift: float, seed: int = 0, images: int = 200) -> tuple:
@@ -65,13 +64,3 @@ def test_a_map_is_fitted_saved_and_applied(tmp_path) -> None:
         assert calibration_metrics(mended, right, images)["ece"] < before["ece"]
     with pytest.raises(ValueError, match="classification"):
         fit_detection_scaling(good_digits(tmp_path)[0])
-
-
-def test_suspects_point_at_the_labels_left_out(tmp_path) -> None:
-    facts = unlabelled(tmp_path)[0]
-    found = facts.suspects
-    assert (found["kind"] == "unlabelled-object").sum() > 30
-    assert found["score"].is_sorted(descending=True)
-    assert found.equals(detection_suspects(facts.predictions, facts.objects))
-    digits = good_digits(tmp_path)[0]
-    assert set(classification_suspects(digits.predictions)["kind"]) <= {"wrong-label"}

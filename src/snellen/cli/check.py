@@ -51,7 +51,9 @@ def check(
         return
     settings = common.settings_from(select, ignore, fail_on, baseline)
     if fix or diff:
-        fixing.mend(data, output, settings, diff=diff, in_place=in_place, unsafe=unsafe_fixes, fast=fast)
+        fixing.mend(
+            data, output, settings, diff=diff, in_place=in_place, unsafe=unsafe_fixes, fast=fast, with_model=with_model
+        )
     with common.progress_bar() as progress:
         result = run(
             data, fast=fast, settings=settings, cache=not no_cache, engine=engine, workers=workers,

@@ -24,7 +24,15 @@ UndoOption = Annotated[bool, typer.Option("--undo", help="Take the last --fix --
 
 
 def mend(
-    data: Path, output: Path | None, settings: "LoadedSettings", *, diff: bool, in_place: bool, unsafe: bool, fast: bool
+    data: Path,
+    output: Path | None,
+    settings: "LoadedSettings",
+    *,
+    diff: bool,
+    in_place: bool,
+    unsafe: bool,
+    fast: bool,
+    with_model: Path | None,
 ) -> None:
     """Run `snellen check --fix`; the summary goes to standard output, or to standard error beside a patch."""
     import sys
@@ -38,8 +46,8 @@ def mend(
         raise UseError("--diff writes nothing: leave out --in-place")
     with common.progress_bar() as progress:
         done = fix(
-            data, None if diff else output, in_place=in_place, unsafe=unsafe, fast=fast, settings=settings,
-            progress=progress,
+            data, None if diff else output, in_place=in_place, unsafe=unsafe, fast=fast, with_model=with_model,
+            settings=settings, progress=progress,
         )  # fmt: skip
     if diff and output is not None:
         output.write_bytes(done.patch)

@@ -31,7 +31,9 @@ def confident_classes(p_NC: Floats, thresholds_C: Floats) -> Ints:
 def suggested_classes(labels_N: Ints, p_NC: Floats, thresholds_C: Floats) -> Ints:
     """(N,) the class that an image off the diagonal more likely shows; -1 for the others.
 
-    As cleanlab's `filter_by="confident_learning"`: an image whose most probable class is its label is never accused.
+    As cleanlab's `filter_by="confident_learning"`, in which an image whose most probable class is its label is never
+    accused either; but where several classes reach their thresholds, cleanlab takes the most probable of all classes,
+    even one that does not.
     """
     confident = confident_classes(p_NC, thresholds_C)
     accused = (confident >= 0) & (confident != labels_N) & (p_NC.argmax(axis=1) != labels_N)

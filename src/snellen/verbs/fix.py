@@ -68,6 +68,7 @@ def fix(
     in_place: bool = False,
     unsafe: bool = False,
     fast: bool = False,
+    with_model: str | Path | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress = silent,
 ) -> Fixed:
@@ -75,8 +76,9 @@ def fix(
 
     Into the folder `output`, which must be empty or not there: a copy of the dataset's folder with the annotation files
     mended and the images linked. `in_place`: in the dataset itself, with an undo journal. Neither: nothing is changed,
-    and `Fixed.patch` is the patch. `unsafe` also makes fixes that may drop or move something that was meant. The
-    dataset is examined again after each pass, until there is nothing more to fix.
+    and `Fixed.patch` is the patch. `unsafe` also makes fixes that may drop or move something that was meant, and those
+    that a model proposes (`with_model`, as `check` takes it). The dataset is examined again after each pass, until
+    there is nothing more to fix.
     Raises UseError when `output` is not free, DatasetError when there is no dataset.
     """
     if output is not None and in_place:
@@ -85,7 +87,7 @@ def fix(
     data = Path(data)
 
     def examine(path: Path, cache_dir: Path | None = None) -> Result:
-        return check(path, fast=fast, settings=settings, cache_dir=cache_dir, progress=progress)
+        return check(path, fast=fast, settings=settings, cache_dir=cache_dir, with_model=with_model, progress=progress)
 
     first = examine(data)
     assert first.data is not None
