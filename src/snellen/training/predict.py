@@ -24,6 +24,8 @@ from snellen.training.run_folder import RunError, RunFolder, read_model
 from snellen.training.splits import LEDGER
 
 COLUMNS = list(PREDICTIONS)[:7]
+NMS_IOU = 0.5
+"""Of suppression, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,6 @@ def load_ledger(folder: Path) -> pl.DataFrame | None:
         raise RunError(f"{path}: not the ledger of a run: {str(error).splitlines()[0]}") from error
 
 
-@torch.no_grad()
 def predict(
     model: nn.Module,
     recipe: Recipe,
@@ -83,6 +84,7 @@ def predict(
     images: Mapping[str, Path] | Sequence[Path],
     *,
     min_score: float = 0.02,
+    nms_iou: float = NMS_IOU,
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> Predicted:
@@ -96,10 +98,29 @@ def predict(
         class_names: Its classes, in order of its outputs.
         images: Key of the table -> file; a sequence of paths is its own keys.
         min_score: Detections below this are left out; classification keeps every image.
+        nms_iou: IoU above which suppression takes two boxes of a class for one.
     """
+    return predict_each(
+        model, recipe, class_names, images, (nms_iou,), min_score=min_score, batch_size=batch_size, progress=progress
+    )[0]
+
+
+@torch.no_grad()
+def predict_each(
+    model: nn.Module,
+    recipe: Recipe,
+    class_names: Sequence[str],
+    images: Mapping[str, Path] | Sequence[Path],
+    nms_ious: Sequence[float],
+    *,
+    min_score: float = 0.02,
+    batch_size: int = 32,
+    progress: Progress = silent,
+) -> list[Predicted]:
+    """As `predict`, once for each of `nms_ious`, with one pass through the network."""
     files = dict(images) if isinstance(images, Mapping) else {clean(str(path)): Path(path) for path in images}
     unreadable: dict[str, str] = {}
-    rows: list[dict[str, object]] = []
+    rows: list[list[dict[str, object]]] = [[] for _ in nms_ious]
     chances: list[NDArray[np.float32]] = []
     read: list[str] = []
     model.eval()
@@ -115,25 +136,36 @@ def predict(
             chances.append(probabilities)
             for name, row in zip(names, probabilities, strict=True):
                 best = int(row.argmax())
-                rows.append({"image": name, "class_name": class_names[best], "score": float(row[best])})
+                said = {"image": name, "class_name": class_names[best], "score": float(row[best])}
+                for own_rows in rows:
+                    own_rows.append(said)
         else:
-            found = detect(outputs, recipe.image_size, min_score=min_score)
-            for name, (sx, sy, width, height), (boxes, scores, labels) in zip(names, scales, found, strict=True):
-                own = (boxes.cpu() / torch.tensor([sx, sy, sx, sy])).clamp(min=0)
-                own = torch.minimum(own, torch.tensor([width, height, width, height], dtype=torch.float32))
-                for box, score, label in zip(own.tolist(), scores.tolist(), labels.tolist(), strict=True):
-                    if box[2] > box[0] and box[3] > box[1]:  # what lay in the letterbox's border is no box here
-                        sides = dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
-                        rows.append({"image": name, "class_name": class_names[label], "score": score, **sides})
+            for nms_iou, own_rows in zip(nms_ious, rows, strict=True):
+                found = detect(outputs, recipe.image_size, min_score=min_score, nms_iou=nms_iou)
+                for name, scale, boxes in zip(names, scales, found, strict=True):
+                    own_rows += _boxes(name, scale, boxes, class_names)
         progress("predict", len(read) + len(unreadable), len(files))
     schema = {name: PREDICTIONS[name] for name in COLUMNS}
     empty = np.zeros((0, len(class_names)), np.float32)
-    return Predicted(
-        predictions=table(schema, rows),
-        probabilities=(np.concatenate(chances) if chances else empty) if recipe.task == "classification" else None,
-        images=read,
-        unreadable=unreadable,
-    )
+    probabilities = (np.concatenate(chances) if chances else empty) if recipe.task == "classification" else None
+    return [Predicted(table(schema, own_rows), probabilities, read, unreadable) for own_rows in rows]
+
+
+def _boxes(
+    name: str,
+    scale: tuple[float, float, int, int],
+    found: tuple[Tensor, Tensor, Tensor],
+    class_names: Sequence[str],
+) -> Iterator[dict[str, object]]:
+    """Rows of the boxes found in one image, in its own pixels; what lay in the letterbox's border is none."""
+    sx, sy, width, height = scale
+    boxes, scores, labels = found
+    own = (boxes.cpu() / torch.tensor([sx, sy, sx, sy])).clamp(min=0)
+    own = torch.minimum(own, torch.tensor([width, height, width, height], dtype=torch.float32))
+    for box, score, label in zip(own.tolist(), scores.tolist(), labels.tolist(), strict=True):
+        if box[2] > box[0] and box[3] > box[1]:
+            sides = dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
+            yield {"image": name, "class_name": class_names[label], "score": score, **sides}
 
 
 def _frames(

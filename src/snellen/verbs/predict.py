@@ -2,34 +2,93 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from snellen.data.records import IMAGE_SUFFIXES
 from snellen.errors import UseError
 from snellen.progress import Progress, silent
 
+if TYPE_CHECKING:
+    from snellen.evaluation.pipeline import Pipeline
+    from snellen.training.predict import Predicted
+
+
+DEFAULT_THRESHOLD = 0.25
+"""Detections from this score on are shown where neither the caller nor a pipeline says otherwise."""
+MIN_SCORE = 0.02
+"""Raw scores from here on are calibrated: what is shown is decided afterwards."""
+
 
 def predict(
-    run: str | Path, images: Iterable[str | Path], *, threshold: float = 0.25, progress: Progress = silent
+    run: str | Path,
+    images: Iterable[str | Path],
+    *,
+    threshold: float | None = None,
+    pipeline: bool = True,
+    progress: Progress = silent,
 ) -> pl.DataFrame:
     """Run the model of the run folder `run` on images and folders of images.
 
     Returns one row per prediction: image, class_name, score 0..1, x1, y1, x2, y2 (pixels of the EXIF-applied image;
-    null in classification), and error: why an image could not be read, in a row of its own. Detections below
-    `threshold` are left out. Raises UseError when there is no run or no image.
+    null in classification), and error: why an image could not be read, in a row of its own. Where the run has a
+    `pipeline.json` (`evaluate --fix` writes it), it is applied unless `pipeline` is false: its suppression, its
+    calibration of the scores, its thresholds. Detections below `threshold` are left out; None: below the pipeline's,
+    else below 0.25. Raises UseError when there is no run or no image, or the pipeline cannot be used.
     """
-    from snellen.training.predict import load_run
+    from snellen.training.predict import NMS_IOU, load_run
     from snellen.training.predict import predict as run_model
 
     files = [file for path in images for file in _files(Path(path))]
     if not files:
         raise UseError("no image to predict on: name image files, or folders that hold some")
     model, recipe, class_names = load_run(Path(run))
-    found = run_model(model, recipe, class_names, files, min_score=threshold, progress=progress)
+    steps = pipeline_of(run) if pipeline else None
+    lowest = DEFAULT_THRESHOLD if threshold is None else threshold
+    if steps is None:
+        found = run_model(model, recipe, class_names, files, min_score=lowest, progress=progress)
+        table = found.predictions
+    else:
+        found = run_model(
+            model, recipe, class_names, files, min_score=MIN_SCORE, nms_iou=steps.nms_iou or NMS_IOU, progress=progress
+        )
+        table = _mended(found, steps, threshold)
     failed = [{"image": image, "error": reason} for image, reason in found.unreadable.items()]
-    table = found.predictions.with_columns(pl.lit(None, pl.String).alias("error"))
+    table = table.with_columns(pl.lit(None, pl.String).alias("error"))
     return pl.concat([table, pl.DataFrame(failed, schema={"image": pl.String, "error": pl.String})], how="diagonal")
+
+
+def pipeline_of(run: str | Path) -> "Pipeline | None":
+    """The pipeline of a run; None when it has none. Raises UseError when it cannot be read, or is another run's."""
+    from snellen.evaluation.pipeline import FILE, load_pipeline
+    from snellen.training.run_folder import RunFolder, read_model
+
+    path = Path(run) / FILE
+    if not path.exists() and not path.is_symlink():
+        return None
+    found = load_pipeline(path)
+    recipe, class_names, _ = read_model(RunFolder(Path(run)))
+    if found.task != recipe.task or list(found.class_names) != list(class_names):
+        raise UseError(
+            f"{path}: made for {found.task} of {len(found.class_names)} classes ({found.class_names[0]!r} ...), which "
+            f"are not this run's; fit one with `snellen evaluate {run} --data DATA --fix`, or use --no-pipeline"
+        )
+    return found
+
+
+def _mended(found: "Predicted", steps: "Pipeline", threshold: float | None) -> pl.DataFrame:
+    """The predictions after the pipeline."""
+    if found.probabilities is None:
+        return steps.detections(found.predictions, threshold, DEFAULT_THRESHOLD)
+    p = found.probabilities.astype(np.float64)
+    p = steps.probabilities(np.clip(p, 0, 1))
+    best = p.argmax(axis=1)
+    return found.predictions.with_columns(
+        pl.Series("class_name", [steps.class_names[k] for k in best.tolist()], dtype=pl.String),
+        pl.Series("score", p[np.arange(len(p)), best], dtype=pl.Float64),
+    )
 
 
 def _files(path: Path) -> list[Path]:

@@ -147,7 +147,8 @@ def _take(
 
     wanted = max(image, -1 if label is None else label, *columns)
     if len(values) <= wanted:
-        refuse("missing-field", values[image] if image < len(values) else None, ",".join(values))
+        short = values[image].strip() if image < len(values) else None
+        refuse("missing-field", image_names.get(short, short) if short else None, ",".join(values))
         return
     name = image_names.get(values[image].strip(), values[image].strip())
     if name not in known:
