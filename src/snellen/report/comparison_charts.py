@@ -124,8 +124,8 @@ def cost_benefit(label: str, rows: Sequence[Priced], x_label: str, y_label: str,
             element("circle", [element("title", [Markup("{}").format(tip)])], cx=x, cy=y, r=5.0, class_=kind + ring)
         )
         right = x < width * 0.6
-        at = y + 4
-        # Names of runs that cost and score alike would lie upon each other.
+        at = y - 6
+        # Above the line of the front; names of runs that cost and score alike would lie upon each other.
         while any(abs(at - other) < 12 and abs(x - left) < 120 for left, other in names):
             at += 12
         names.append((x, at))

@@ -162,7 +162,7 @@ def _against(
         classes=Figure("Classes", drawn, "", *_table(classes, "class", a, b)), classes_cut=cut,
         agreement=parts_of(f"agreement of {a} and {b}", [(told, count, kind) for kind, told, count in key]),
         agreement_key=[(kind, told, f"{count:,}") for kind, told, count in key],
-        agreement_told=f"{plain(row['what']).capitalize()}; chance of such a split between equals: {row['p']:.2g}",
+        agreement_told=f"{plain(row['what'])}; chance of such a split between equals: {row['p']:.2g}",
         only=only,
     )  # fmt: skip
 
