@@ -1,21 +1,28 @@
 """Healthy predictions, and the same with one defect each, scored by the evaluators."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
+from snellen.data.examine import examine
 from snellen.evaluation.classification import evaluate_classification
 from snellen.evaluation.detection import evaluate_detection
 from snellen.evaluation.facts import ScoreFacts
 from snellen.evaluation.multilabel import evaluate_multilabel
 from snellen.evaluation.panoptic import PanopticImage, Segment, evaluate_panoptic
+from snellen.evaluation.read import read_predictions
 from snellen.evaluation.records import sift_boxes
 from snellen.evaluation.semantic import evaluate_semantic
 from snellen.evaluation.suppression import by_image_and_class, suppress
+from snellen.findings.severity import Tier
+from snellen.verbs.scoring.predictions import score_predictions
 
 Subject = Callable[[Path], list[Any]]
 CLASSES = ("cat", "dog", "bird", "fish")
@@ -456,7 +463,107 @@ def grazing(_: Path) -> list[ScoreFacts]:
     return scored(truth, pl.concat([guesses, beside]), images)
 
 
+def unreadable_records(folder: Path) -> list[ScoreFacts]:
+    """A file of results in which every twentieth record has lost its score, and one is a number."""
+    truth, guesses, images = good_detector()
+    records: list[Any] = [
+        {"image_id": image, "category_id": name, "score": score, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+        for image, name, score, x1, y1, x2, y2 in guesses.iter_rows()
+    ]
+    for record in records[::20]:
+        del record["score"]
+    records[7] = 7
+    path = folder / "results.json"
+    path.write_text(json.dumps(records))
+    told, problems = read_predictions(path)
+    found = evaluate_detection(truth, told, CLASSES, images=images)
+    return [replace(found, problems=pl.concat([problems, found.problems]))]
+
+
+def outlined(records: pl.DataFrame) -> pl.DataFrame:
+    """The same with the box as outline."""
+    rings = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in records.select("x1", "y1", "x2", "y2").rows()]
+    return records.with_columns(pl.Series("rings", rings, dtype=pl.List(pl.List(pl.Float64))))
+
+
+def broken_outlines(_: Path) -> list[ScoreFacts]:
+    """Every thirtieth predicted outline has two points."""
+    truth, guesses, images = good_detector()
+    line = pl.lit([[1.0, 2.0, 3.0, 4.0]], dtype=pl.List(pl.List(pl.Float64)))
+    broken = pl.when(pl.int_range(pl.len()) % 30 == 0).then(line).otherwise("rings")
+    sizes = pl.DataFrame({"image": images, "width": SIZE, "height": SIZE})
+    told = outlined(guesses).with_columns(broken.alias("rings"))
+    return scored(outlined(truth), told, images, by="mask", image_properties=sizes)
+
+
+def network_sized_masks(_: Path) -> list[ScoreFacts]:
+    """A quarter of the label maps at the network's size."""
+    rng = np.random.default_rng(8)
+    pairs = []
+    for i in range(60):
+        truth = rng.integers(0, 4, (6, 8)).repeat(12, axis=0).repeat(12, axis=1)
+        pairs.append((f"{i:04d}.png", truth, truth if i % 4 else truth[:64, :64]))
+    return [evaluate_semantic(pairs, CLASSES)]
+
+
+def half_predicted(folder: Path) -> list[Any]:
+    """A CSV of labels that stops after two thirds of the images."""
+    for name in CLASSES:
+        (folder / "set" / name).mkdir(parents=True)
+        for i in range(60):
+            Image.new("L", (8, 8), 40 + i).save(folder / "set" / name / f"{name}{i}.png")
+    rows = [f"{name}{i}.png,{name}" for name in CLASSES for i in range(60) if i % 3]
+    (folder / "told.csv").write_text("\n".join(["image,label", *rows]))
+    data = examine(folder / "set", tier=Tier.HEADERS, cache=False)
+    return [score_predictions(folder / "told.csv", data)]
+
+
+def written_twice(_: Path) -> list[ScoreFacts]:
+    truth, guesses, images = good_detector()
+    return scored(truth, pl.concat([guesses, guesses]), images)
+
+
+def broken_truth(_: Path) -> list[ScoreFacts]:
+    truth, guesses, images = good_detector()
+    broken = pl.when(pl.int_range(pl.len()) % 40 == 0).then(float("nan")).otherwise("x1")
+    return scored(truth.with_columns(broken.alias("x1")), guesses, images)
+
+
+def boxes_of_nothing(_: Path) -> list[ScoreFacts]:
+    """A class that is nowhere, and that the detector sees in a quarter of the images, as sure as of the others."""
+    rng = np.random.default_rng(5)
+    truth, images = objects(rng, 150, 4, 3)
+    guesses = detector(truth, images, rng, classes=3)
+    rows = []
+    for image in images:
+        for _box in range(rng.poisson(0.8)):
+            x, y = rng.uniform(0, 500, 2)
+            w, h = rng.uniform(20, 140, 2)
+            rows.append((image, "fish", rng.beta(4, 3), x, y, x + w, y + h))
+    return scored(truth, pl.concat([guesses, pl.DataFrame(rows, schema=guesses.schema, orient="row")]), images)
+
+
+def lost_ids(_: Path) -> list[ScoreFacts]:
+    """Segments written under another id than the pictures hold, one an image in every fifth."""
+    rng = np.random.default_rng(9)
+    images = []
+    for i in range(60):
+        ids = np.arange(1, 25).reshape(4, 6).repeat(12, axis=0).repeat(12, axis=1)
+        truth = [Segment(k, CLASSES[rng.integers(4)]) for k in range(1, 25)]
+        told = [Segment(99 if s.id == 7 and i % 5 == 0 else s.id, s.class_name) for s in truth]
+        images.append(PanopticImage(f"{i:04d}.png", ids, truth, ids, told))
+    return [evaluate_panoptic(images, CLASSES, CLASSES[:2])]
+
+
 SICK: dict[str, Subject] = {
+    "unreadable-prediction": unreadable_records,
+    "unreadable-predicted-shape": broken_outlines,
+    "prediction-of-other-size": network_sized_masks,
+    "image-without-prediction": half_predicted,
+    "repeated-prediction": written_twice,
+    "unusable-ground-truth": broken_truth,
+    "predictions-of-absent-class": boxes_of_nothing,
+    "predicted-segments-disagree": lost_ids,
     "no-predictions": no_predictions,
     "predictions-of-unknown-class": ids_as_names,
     "shifted-class-ids": shifted,

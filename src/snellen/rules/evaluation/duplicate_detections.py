@@ -39,7 +39,7 @@ class DuplicateDetections(Rule):
     name = "duplicate-detections"
     code = "EVL014"
     category = Category.SUSPICIOUS
-    causes = TRAINING_FAULTS
+    causes = ("repeated-prediction", *TRAINING_FAULTS)
 
     class Options(RuleOptions):
         """Limits."""

@@ -43,6 +43,10 @@ class NoPredictions(Rule):
         "score-out-of-range",
         "swapped-box-format",
         "unusable-predicted-box",
+        "unreadable-prediction",
+        "unreadable-predicted-shape",
+        "prediction-of-other-size",
+        "image-without-prediction",
         *TRAINING_FAULTS,
     )
 
