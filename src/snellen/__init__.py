@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from snellen.verbs.inspect import inspect as inspect
     from snellen.verbs.judge import judge as judge
     from snellen.verbs.predict import predict as predict
+    from snellen.verbs.rewrite import rewrite as rewrite
     from snellen.verbs.run_folder import read_run as read_run
     from snellen.verbs.train import train as train
     from snellen.watch.read import read_epochs as read_epochs
@@ -58,6 +59,7 @@ _WHERE = {
     "read_epochs": ("snellen.watch.read", "read_epochs"),
     "read_run": ("snellen.verbs.run_folder", "read_run"),
     "read_steps": ("snellen.watch.read", "read_steps"),
+    "rewrite": ("snellen.verbs.rewrite", "rewrite"),
     "train": ("snellen.verbs.train", "train"),
 }
 

@@ -81,6 +81,14 @@ def _classifier(classes: int, outputs: int, image: int, side: int) -> Subject:
     return make
 
 
+def _coarse_stem(folder: Path) -> list[Facts]:
+    """Small objects in front of a stem that strides by eight at once."""
+    torch.manual_seed(0)
+    model = SmallNet(1)
+    model.pool = torch.nn.MaxPool2d(8)
+    return [detection_data(folder, 3, 9), examine(model, (1, 3, 256, 256))]
+
+
 def _run(batch: int) -> Subject:
     def make(_: Path) -> list[Facts]:
         torch.manual_seed(0)
@@ -122,6 +130,7 @@ SICK: Mapping[str, Subject] = {
     "anchors-miss-objects": _detector(14, 70, sides=(250.0, 300.0)),
     "input-upscaled": _classifier(10, 10, 16, 224),
     "letterbox-waste": _wide,
+    "downsampled-too-early": _coarse_stem,
     "batchnorm-tiny-batch": _run(2),
 }
 

@@ -158,6 +158,72 @@ def _flattened(_: Path) -> list[Facts]:
     return [examine(model, (1, 3, 32, 32), task="classification")]
 
 
+def _stride_beyond(model: SmallNet) -> None:
+    model.conv2 = nn.Conv2d(16, 32, 1, stride=2)
+
+
+def _shared_norm(model: SmallNet) -> None:
+    norm = nn.BatchNorm2d(16)
+    middle = nn.Conv2d(16, 16, 3, padding=1, bias=False)
+    model.act1 = nn.Sequential(norm, nn.ReLU(), middle, norm, nn.ReLU())  # type: ignore[assignment]
+
+
+def _doubled(model: SmallNet) -> None:
+    model.act2 = nn.Sequential(nn.ReLU(), nn.Identity(), nn.Sigmoid())  # type: ignore[assignment]
+
+
+def _gridding(model: SmallNet) -> None:
+    layers: list[nn.Module] = [nn.ReLU()]
+    for _ in range(3):
+        layers += [nn.Conv2d(16, 16, 3, padding=4, dilation=4), nn.ReLU()]
+    model.act1 = nn.Sequential(*layers)  # type: ignore[assignment]
+
+
+def _checkerboard(model: SmallNet) -> None:
+    up = nn.ConvTranspose2d(16, 16, 3, stride=2, padding=1, output_padding=1)
+    model.act1 = nn.Sequential(nn.ReLU(), up, nn.ReLU())  # type: ignore[assignment]
+
+
+class _Residual(nn.Module):
+    """A branch that ends in ReLU, as written by one who thinks of a stack of conv-norm-act."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.act1 = nn.Conv2d(width, width, 3, padding=1), nn.ReLU()
+        self.conv2, self.act2 = nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x + self.act2(self.conv2(self.act1(self.conv1(x))))
+        return out
+
+
+def _positive_residual(model: SmallNet) -> None:
+    model.act1 = nn.Sequential(nn.ReLU(), _Residual(16), _Residual(16))  # type: ignore[assignment]
+
+
+def _norm_without_shift(model: SmallNet) -> None:
+    model.act1 = nn.Sequential(nn.BatchNorm2d(16, affine=False), nn.ReLU())  # type: ignore[assignment]
+
+
+def _no_head_bias(model: SmallNet) -> None:
+    model.head = nn.Linear(32, 10, bias=False)
+
+
+def _full_resolution(model: SmallNet) -> None:
+    model.pool = nn.MaxPool2d(8)
+
+
+def _unaligned(model: SmallNet) -> None:
+    model.conv1, model.conv2 = nn.Conv2d(3, 27, 3, padding=1), nn.Conv2d(27, 32, 3, padding=1)
+
+
+def _deep_without_norm(model: SmallNet) -> None:
+    layers: list[nn.Module] = [nn.ReLU()]
+    for _ in range(14):
+        layers += [nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
+    model.act1 = nn.Sequential(*layers)  # type: ignore[assignment]
+
+
 SICK: Mapping[str, Subject] = {
     "unregistered-module": _sick(_hide_a_layer),
     "unused-layer": _sick(_add_unused),
@@ -174,6 +240,17 @@ SICK: Mapping[str, Subject] = {
     "softmax-over-one": _sick(_softmax_over_one),
     "oversized-layer": _flattened,
     "dropout-before-norm": _sick(_drop_before_norm),
+    "stride-beyond-kernel": _sick(_stride_beyond),
+    "shared-batchnorm": _sick(_shared_norm),
+    "repeated-activation": _sick(_doubled),
+    "gridding-dilation": _sick(_gridding),
+    "checkerboard-upsampling": _sick(_checkerboard),
+    "relu-before-residual-sum": _sick(_positive_residual),
+    "norm-without-shift": _sick(_norm_without_shift),
+    "head-without-bias": _sick(_no_head_bias),
+    "early-layers-fill-memory": _sick(_full_resolution),
+    "unaligned-channels": _sick(_unaligned),
+    "variance-lost-through-depth": _sick(_deep_without_norm),
 }
 
 ALSO: Mapping[str, set[str]] = {}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
 from snellen.watch.facts import RunFacts
@@ -67,4 +67,9 @@ class BatchnormTinyBatch(Rule):
                 evidence={"batch_size": size, "layers": norms["layer"].to_list()[:20]},
                 affected=norms.height,
                 of=norms.height,
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "use GroupNorm instead",
+                    {"op": "batchnorm-to-groupnorm", "layers": norms["layer"].to_list()},
+                ),
             )

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from snellen.findings import Category, Finding, Place, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
 from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
+from snellen.network.pairs import norm_pairs
 
 
 class BiasBeforeNorm(Rule):
@@ -25,7 +26,7 @@ class BiasBeforeNorm(Rule):
         bias-before-norm  13 layers carry 4 224 biases that BatchNorm subtracts
 
     ## Fix
-    Build the layer with `bias=False`.
+    Build the layer with `bias=False`, or `snellen.rewrite(model, ["drop-bias-before-norm"])` for a trained one.
 
     ## Known false positives
     None; VGG-BN as published does it.
@@ -48,6 +49,9 @@ class BiasBeforeNorm(Rule):
         if rows.is_empty():
             return
         names = rows["layer"].to_list()
+        plain = {layer for layer, kind in rows.select("layer", "kind").iter_rows() if kind in PLAIN}
+        pairs = [list(pair) for pair in norm_pairs(network) if pair[0] in plain]
+        edit = {"op": "drop-bias-before-norm", "pairs": pairs} if pairs else {}
         yield Finding(
             message=f"{plural(len(names), 'layer has', 'layers have')} a bias (first: {names[0]}) that the BatchNorm "
             "behind subtracts again: it learns nothing",
@@ -55,4 +59,9 @@ class BiasBeforeNorm(Rule):
             evidence={"layers": names[:20]},
             affected=len(names),
             of=network.layers.filter(pl.col("has_bias").is_not_null()).height,
+            fix=Fix(FixSafety.SAFE, "drop the bias and take it from the running mean", edit),
         )
+
+
+PLAIN = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
+"""Kinds that surely use their bias as PyTorch does."""
