@@ -31,6 +31,7 @@ from tests.rules.evaluation_injections import classified, detector, digits, obje
 
 def run(name: str, facts: ScoreFacts, data: DataFacts | None = None, cost: int = 1, **recipe: object) -> Result:
     net = replace(network(name=name), macs=1000 * cost, total_params=10 * cost)
+    facts = replace(facts, seconds_per_image=0.002 * cost)
     return Result(subject=name, verdict=verdict([]), scores=facts, data=data, network=net,
                   recipe={"lr": 0.01, "model": "x", **recipe}, environment={"date": name, "torch": "2"},
                   seconds={"train": 10.0 * cost})  # fmt: skip
@@ -126,12 +127,15 @@ def test_only_settings_that_differ_are_listed(pair: tuple[list[Result], Comparis
 def test_costs_are_drawn_where_they_differ_and_the_front_is_told(pair: tuple[list[Result], Comparison]) -> None:
     results, found = pair
     text = render_comparison(found, results)
-    for words in ("multiply-adds of one forward pass", "parameters", "seconds of training"):
+    for words in ("multiply-adds of one forward pass", "parameters", "seconds of training", "milliseconds an image"):
         assert f"mAP against {words}" in text
     table = text[text.index('id="cost"') : text.index("<figure>")]
     row = table[table.index("<td>first") : table.index("<td>second")]
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", row)[3:5] == ["40", "4 k"]
-    same = [replace(r, network=results[0].network, seconds={}) for r in results]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row)[3:6] == ["40", "4 k", "8"]
+    same = [
+        replace(r, network=results[0].network, seconds={}, scores=replace(r.scores, seconds_per_image=None))
+        for r in results
+    ]
     again = snellen.compare(*same, replicates=100)
     assert "The runs cost the same" in render_comparison(again, same)
 

@@ -38,6 +38,7 @@ RUNS: Schema = {
     "flops": (pl.Int64(), "of one forward pass at the examined input: 2 x multiply-adds"),
     "input": (pl.String(), "N x C x H x W of that input"),
     "training_seconds": (pl.Float64(), "null when the run did not train"),
+    "seconds_per_image": (pl.Float64(), "of prediction, on the machine that evaluated; null where it was not measured"),
 }
 
 DIFFERENCES: Schema = {

@@ -248,6 +248,8 @@ class ScoreFacts(Facts):
     """Detection: scored predictions of classes that have not a single object; false as they are, they cost no mAP."""
     learned_images: int | None = None
     """Of the images evaluated, those that the model was trained on; None: not known."""
+    seconds_per_image: float | None = None
+    """Wall time of predicting one image, reading and preparing it included; None where a file holds the predictions."""
     train_scores: dict[str, float] = field(default_factory=dict)
     """The headline metrics on the training split, where they were taken."""
 

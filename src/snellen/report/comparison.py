@@ -71,7 +71,16 @@ def _sentence(found: Comparison, run: str, first: str) -> str:
 
 def _runs(runs: pl.DataFrame) -> Table:
     table = Table(title="runs", title_justify="left", box=None, pad_edge=False)
-    for name in ("run", str(runs["metric"][0]), "95 % interval", "parameters", "GFLOPs", "input", "trained in s"):
+    for name in (
+        "run",
+        str(runs["metric"][0]),
+        "95 % interval",
+        "parameters",
+        "GFLOPs",
+        "ms an image",
+        "input",
+        "trained in s",
+    ):
         table.add_column(name, justify="left" if name == "run" else "right")
     for row in runs.to_dicts():
         table.add_row(
@@ -80,6 +89,7 @@ def _runs(runs: pl.DataFrame) -> Table:
             f"{number(row['low'])} to {number(row['high'])}",
             f"{row['parameters']:,}" if row["parameters"] is not None else "-",
             f"{row['flops'] / 1e9:.2f}" if row["flops"] is not None else "-",
+            f"{1000 * row['seconds_per_image']:.1f}" if row["seconds_per_image"] is not None else "-",
             plain(row["input"] or "-", 40),
             f"{row['training_seconds']:.0f}" if row["training_seconds"] is not None else "-",
         )

@@ -33,7 +33,7 @@ MOST_SETTINGS = 200
 TILES = 12
 COSTS = (
     ("flops", 0.5, "multiply-adds of one forward pass"), ("parameters", 1.0, "parameters"),
-    ("training_seconds", 1.0, "seconds of training"),
+    ("seconds_per_image", 1000.0, "milliseconds an image"), ("training_seconds", 1.0, "seconds of training"),
 )  # fmt: skip
 """Column of RUNS, factor, words."""
 CHANGING = ("date",)
@@ -104,13 +104,13 @@ def _runs(found: Comparison) -> tuple[list[str], list[list[str]]]:
     table = [
         [
             plain(r["run"], 60), number(r["value"]), f"{number(r['low'])} to {number(r['high'])}",
-            short(r["parameters"]), short(None if r["flops"] is None else r["flops"] / 2), plain(r["input"] or "–", 40),
+            short(r["parameters"]), short(None if r["flops"] is None else r["flops"] / 2), number(None if r["seconds_per_image"] is None else 1000 * r["seconds_per_image"]), plain(r["input"] or "–", 40),
             number(None if r["training_seconds"] is None else round(r["training_seconds"])),
         ]
         for r in rows
     ]  # fmt: skip
     metric = plain(rows[0]["metric"], 60)
-    return ["run", metric, "95 % interval", "parameters", "MACs", "input", "trained, s"], table
+    return ["run", metric, "95 % interval", "parameters", "MACs", "ms an image", "input", "trained, s"], table
 
 
 def _priced(found: Comparison, column: str, factor: float) -> list[Priced]:

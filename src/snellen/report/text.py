@@ -109,7 +109,9 @@ def _tables(result: Result) -> Iterable[tuple[str, list[tuple[str, str]]]]:
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    # A title may be wider than its table, and is not broken for that.
+    heading = Text(title, "bold", no_wrap=True, overflow="ignore")
+    table = Table(box=None, show_header=False, pad_edge=False, title=heading, title_justify="left")
     table.add_column(style="dim")
     table.add_column()
     for name, value in rows:

@@ -34,7 +34,7 @@ def compare(*runs: str | Path | Result, replicates: int = 1000, seed: int = 0) -
     return replace(found, runs=found.runs.with_columns(costs))
 
 
-_COSTS = ("parameters", "flops", "input", "training_seconds")
+_COSTS = ("parameters", "flops", "input", "training_seconds", "seconds_per_image")
 
 
 def _cost(result: Result) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def _cost(result: Result) -> dict[str, Any]:
         "flops": 2 * network.macs if network else None,
         "input": " x ".join(map(str, network.input_shape)) if network else None,
         "training_seconds": result.seconds.get("train"),
+        "seconds_per_image": result.scores.seconds_per_image if result.scores else None,
     }
 
 

@@ -1,5 +1,6 @@
 """`evaluate`: score a run's model, or anybody's predictions, on a dataset."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,23 +169,26 @@ def _score(
 
     root = Path(data.root)
     stage = "predict" if split != "train" else "predict (train)"
+    began = time.perf_counter()
     found = predict(
         model, recipe, class_names, {image: root / image for image in images},
         progress=lambda _, done, total, note="": progress(stage, done, total, note),
     )  # fmt: skip
+    spent = (time.perf_counter() - began) / max(1, len(images))
     unreadable |= found.unreadable
     common = {"split": split, "input_size": recipe.image_size, "train_scores": train_scores}
     common |= {"bootstrap": bootstrap, "learned": learned}
     if data.task == "detection":
         truth = truth_of(data, found.images)
         properties = image_properties(data, found.images, progress) if bootstrap else None
-        return evaluate_detection(
+        scores = evaluate_detection(
             truth, found.predictions, class_names, images=found.images, image_properties=properties, **common,  # type: ignore[arg-type]
         )  # fmt: skip
+        return replace(scores, seconds_per_image=spent)
     labels = dict(data.images.select("image", "class_name").iter_rows())
     names = [str(labels[image]) for image in found.images]
     scores = evaluate_classification(found.images, names, found.probabilities, class_names, **common)  # type: ignore[arg-type]
     if not bootstrap:
         return scores
     segments = image_segments(scores.predictions, image_properties(data, found.images, progress))
-    return replace(scores, segments=segments)
+    return replace(scores, segments=segments, seconds_per_image=spent)
