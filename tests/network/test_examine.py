@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from snellen.network.examine import examine, receptive_field
+from snellen.network.examine import examine
 from snellen.network.facts import NetworkFacts
-from snellen.network.memory import training_memory
 from snellen.network.resolve import load_model
 from snellen.network.shadow import ExamineError
 from tests.network.models import SmallDetector, SmallNet, TextLstm, UNet
@@ -109,7 +108,7 @@ def test_receptive_field_of_backbones(name: str, side: int, field: float) -> Non
 def test_receptive_field_of_vgg16_features() -> None:
     model = torchvision.models.vgg16().features
     facts = examine(model, (1, 3, 224, 224))
-    assert receptive_field(facts, "30") == (212, 212)
+    assert facts.receptive_field("30") == (212, 212)
     assert facts.layers["stride"][-1] == 32
 
 
@@ -161,22 +160,22 @@ class _LinearUNet(UNet):
 def test_receptive_field_after_upsampling_is_exact_over_all_phases(mode: str) -> None:
     model = _LinearUNet(mode)
     facts = examine(model, (1, 3, 96, 96))
-    assert receptive_field(facts, "out") == (_reach(model, 96), _reach(model, 96))
+    assert facts.receptive_field("out") == (_reach(model, 96), _reach(model, 96))
 
 
 def test_attention_and_global_pooling_see_everything() -> None:
     vit = examine(load_model("vit_tiny_patch16_224"), (1, 3, 224, 224))
-    assert receptive_field(vit, "patch_embed.proj") == (16, 16)
-    assert receptive_field(vit, "norm") == (float("inf"), float("inf"))
-    assert receptive_field(examine(load_model("resnet18"), (1, 3, 64, 64)), "fc") == (float("inf"), float("inf"))
+    assert vit.receptive_field("patch_embed.proj") == (16, 16)
+    assert vit.receptive_field("norm") == (float("inf"), float("inf"))
+    assert examine(load_model("resnet18"), (1, 3, 64, 64)).receptive_field("fc") == (float("inf"), float("inf"))
 
 
 def test_window_attention_sees_its_window() -> None:
     # Swin: windows of 7 x 7 patches of 4 px; the second block's are shifted by 3 patches and straddle two.
     swin = examine(load_model("swin_tiny_patch4_window7_224"), (1, 3, 224, 224))
-    assert receptive_field(swin, "layers.0.blocks.0.norm2") == (28, 28)
-    assert receptive_field(swin, "layers.0.blocks.1.norm2") == (56, 56)
-    assert receptive_field(swin, "norm") == (float("inf"), float("inf"))
+    assert swin.receptive_field("layers.0.blocks.0.norm2") == (28, 28)
+    assert swin.receptive_field("layers.0.blocks.1.norm2") == (56, 56)
+    assert swin.receptive_field("norm") == (float("inf"), float("inf"))
 
 
 def test_space_to_depth_is_exact_behind_the_next_convolution() -> None:
@@ -191,7 +190,7 @@ def test_space_to_depth_is_exact_behind_the_next_convolution() -> None:
             out: Tensor = self.conv(x)
             return out
 
-    assert receptive_field(examine(Focus(), (1, 3, 64, 64)), "conv") == (12, 12)
+    assert examine(Focus(), (1, 3, 64, 64)).receptive_field("conv") == (12, 12)
 
 
 def _state(model: nn.Module) -> Any:
@@ -248,10 +247,10 @@ def test_training_bytes_are_near_what_autograd_saves(name: str) -> None:
 
 def test_training_memory_adds_up() -> None:
     facts = examine(nn.Sequential(nn.Linear(10, 10, bias=False), nn.ReLU()), (1, 10))
-    assert training_memory(facts, 4, "sgd") == 400 + 400 + 4 * (facts.training_bytes_per_image + 40)
-    assert training_memory(facts, 4) - training_memory(facts, 4, "sgd") == 800
+    assert facts.training_memory(4, "sgd") == 400 + 400 + 4 * (facts.training_bytes_per_image + 40)
+    assert facts.training_memory(4) - facts.training_memory(4, "sgd") == 800
     with pytest.raises(ValueError, match="adamw"):
-        training_memory(facts, 4, "lion5")
+        facts.training_memory(4, "lion5")
 
 
 def test_nested_inputs_and_outputs() -> None:
@@ -261,7 +260,7 @@ def test_nested_inputs_and_outputs() -> None:
     detector = torchvision.models.detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None)
     by_list = examine(detector, ([torch.zeros(3, 800, 800)],))
     assert by_list.macs == examine(detector, (1, 3, 800, 800)).macs > 0
-    assert receptive_field(by_list, "backbone.fpn.layer_blocks.0.0") == (459, 459)
+    assert by_list.receptive_field("backbone.fpn.layer_blocks.0.0") == (459, 459)
 
 
 def test_levels_of_a_detector() -> None:

@@ -1,21 +1,19 @@
 """The examiner of networks: one weightless pass, and a look at the weights themselves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf, prod
+from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
-from torch.utils._pytree import tree_iter, tree_map
 
 from snellen.facts import table
-from snellen.network.facts import EDGES, LAYERS, LEVELS, PARAMETERS, NetworkFacts
-from snellen.network.memory import SavedForBackward
+from snellen.network.facts import EDGES, LAYERS, LEVELS, OPERATORS, PARAMETERS, NetworkFacts
+from snellen.network.field_facts import field_columns
+from snellen.network.forward import run_forward
 from snellen.network.parameters import parameter_rows
-from snellen.network.receptive_field import Field
-from snellen.network.shadow import ExamineError, unregistered_parts, weightless_double
-from snellen.network.trace import FusedAttention, Record, Trace, Tracer
+from snellen.network.shadow import unregistered_parts
+from snellen.network.trace import Record, Trace, Tracer
 
 OUTPUT_ACTIVATIONS = {
     "Softmax": "softmax", "Softmax2d": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "ReLU": "relu",
@@ -31,7 +29,8 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "") ->
     Args:
         model: On any device, the meta device included; its weights are read for statistics, never copied.
         inputs: The shape of one input, batch first, as integers; or example inputs: a tensor, a tuple of positional
-            arguments, or a dict of keyword arguments, nested as the model takes them. Values are not looked at.
+            arguments, or a dict of keyword arguments, nested as the model takes them. Values are looked at only
+            where the forward pass depends on them, and then `assumptions` says so.
         name: What the facts call it; default: the class's name.
         task: classification or detection; default: the model's `task` attribute, or "".
 
@@ -39,27 +38,8 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "") ->
         ExamineError: The model cannot be copied, or its forward pass fails on inputs of that shape.
     """
     model = getattr(model, "_orig_mod", model)
-    shadow = weightless_double(model)
-    args, kwargs = _arguments(inputs, shadow)
-    images = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
-    if not images:
-        raise ExamineError("no tensor among the example inputs: give a shape such as (1, 3, 224, 224)")
-    tracer = Tracer(shadow)
-    for tensor in images:
-        tracer.enter_image(tensor)
-    weights = [*shadow.parameters(), *shadow.buffers(), *images]
-    # Random operators on meta tensors advance the generator all the same.
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), SavedForBackward(weights) as saved:
-        try:
-            with FusedAttention(), tracer:
-                output = shadow(*args, **kwargs)
-        except Exception as error:
-            # Whatever a user's forward raises is told as what it is: a network that does not run at this size.
-            text = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ExamineError(
-                f"{name or type(model).__name__} does not run on an input of shape {list(images[0].shape)}: {text}"
-            ) from error
-        tracer.trace.output = output
+    done = run_forward(model, inputs, name=name or type(model).__name__)
+    shadow, tracer, images = done.double, done.tracer, done.images
     trace = tracer.trace
     batch = int(images[0].shape[0]) if images[0].dim() > 3 else 1
     used = _usage(shadow, trace)
@@ -72,6 +52,7 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "") ->
         task=task or str(getattr(model, "task", "") or ""),
         input_shape=shape if len(shape) != 3 else [1, *shape],
         layers=table(LAYERS, layers),
+        operators=table(OPERATORS, _operator_rows(trace)),
         edges=table(EDGES, [dict(zip(EDGES, edge, strict=True)) for edge in trace.edges]),
         parameters=table(PARAMETERS, parameters),
         levels=table(LEVELS, level_rows),
@@ -79,38 +60,25 @@ def examine(model: nn.Module, inputs: Any, *, name: str = "", task: str = "") ->
         total_params=sum(r["numel"] for r in parameters),
         trainable_params=sum(r["numel"] for r in parameters if r["trainable"]),
         macs=sum(r.macs for r in trace.records.values()),
+        backward_macs=done.backward_macs,
         weight_bytes=sum(p.numel() * p.element_size() for p in shadow.parameters()),
-        training_bytes_per_image=(saved.bytes or sum(r["activation_bytes"] for r in layers)) // max(batch, 1),
+        training_bytes_per_image=(done.saved_bytes or sum(r["activation_bytes"] for r in layers)) // max(batch, 1),
         unregistered=unregistered_parts(model),
         uncounted_operators=sorted(trace.uncounted),
         output_activation=_output_activation(trace, tracer),
+        assumptions=done.assumptions,
     )
 
 
-def receptive_field(facts: NetworkFacts, layer: str) -> tuple[float, float] | None:
-    """Height and width, in input pixels, that one output of `layer` sees; inf when global, None when unknown.
-
-    Raises KeyError for a layer that is not in the table.
-    """
-    rows = facts.layers.filter(facts.layers["layer"] == layer)
-    if rows.is_empty():
-        raise KeyError(layer)
-    row = rows.row(-1, named=True)
-    return None if row["rf_height"] is None else (row["rf_height"], row["rf_width"])
-
-
-def _arguments(inputs: Any, shadow: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    def ghost(value: Any) -> Any:
-        return torch.empty_like(value, device="meta") if isinstance(value, Tensor) else value
-
-    if isinstance(inputs, (list, tuple, torch.Size)) and inputs and all(type(n) is int for n in inputs):
-        dtype = next((p.dtype for p in shadow.parameters() if p.is_floating_point()), torch.float32)
-        return (torch.empty(tuple(inputs), dtype=dtype, device="meta"),), {}
-    if isinstance(inputs, Mapping):
-        return (), {k: tree_map(ghost, v) for k, v in inputs.items()}
-    if isinstance(inputs, tuple):
-        return tuple(tree_map(ghost, v) for v in inputs), {}
-    return (tree_map(ghost, inputs),), {}
+def _operator_rows(trace: Trace) -> list[dict[str, Any]]:
+    return [
+        {
+            "layer": record.layer, "kind": record.kind, "operator": name, "calls": tally.calls, "macs": tally.macs,
+            "inputs": tally.inputs, "outputs": tally.outputs,
+        }
+        for record in trace.records.values()
+        for name, tally in record.operators.items()
+    ]  # fmt: skip
 
 
 def _usage(shadow: nn.Module, trace: Trace) -> dict[str, bool]:
@@ -122,6 +90,7 @@ def _usage(shadow: nn.Module, trace: Trace) -> dict[str, bool]:
 
 def _layer_rows(trace: Trace, shadow: nn.Module, used: Mapping[str, bool]) -> list[dict[str, Any]]:
     counted: set[int] = set()
+    imaged = any(record.field is not None for record in trace.records.values())
     rows = []
     for record in trace.records.values():
         own = list(record.module.named_parameters(recurse=False)) if record.module is not None else []
@@ -142,23 +111,17 @@ def _layer_rows(trace: Trace, shadow: nn.Module, used: Mapping[str, bool]) -> li
                 "params": sum(p.numel() for p in fresh),
                 "trainable_params": sum(p.numel() for p in fresh if p.requires_grad),
                 "macs": record.macs,
+                "flops": 2 * record.macs,
                 "elementwise": record.elementwise,
+                "backward_macs": record.backward_macs,
                 "activation_bytes": record.activation_bytes,
-                **_field_columns(record.field),
+                **field_columns(record.field, imaged and record.order is not None),
                 **_module_columns(record),
                 "next_kind": next(iter(record.consumers)).split("\0")[1] if len(record.consumers) == 1 else None,
             }
         )
     rows.sort(key=lambda r: (r["order"] is None, r["order"] or 0))
     return rows
-
-
-def _field_columns(field: Field | None) -> dict[str, float | None]:
-    if field is None or field.reach == "lost":
-        return {"rf_height": None, "rf_width": None, "stride": None}
-    if field.reach == "global":
-        return {"rf_height": inf, "rf_width": inf, "stride": None}
-    return {"rf_height": field.h.size, "rf_width": field.w.size, "stride": field.h.stride}
 
 
 def _module_columns(record: Record) -> dict[str, Any]:
@@ -179,7 +142,7 @@ def _module_columns(record: Record) -> dict[str, Any]:
 
 def _per_axis(record: Record, name: str) -> list[int] | None:
     """A module's attribute such as kernel_size, one integer per axis; None where it is not of that form."""
-    value: Any = getattr(record.module, name, None)
+    value = getattr(record.module, name, None)
     if isinstance(value, int):
         value = [value] * (1 if record.kind.endswith("1d") else 3 if record.kind.endswith("3d") else 2)
     whole = isinstance(value, (list, tuple)) and all(isinstance(n, int) for n in value)
@@ -198,7 +161,7 @@ def _level_rows(model: nn.Module, trace: Trace, task: str) -> list[dict[str, Any
             # The level's module is a container: its last part in the pass speaks for it.
             inside = [r for r in trace.records.values() if r.layer.startswith(f"{layer}.") and r.order is not None]
             record = max(inside, key=lambda r: r.order or 0, default=None)
-        columns = _field_columns(record.field if record else None)
+        columns = field_columns(record.field if record else None, ran=False)
         sizes = record.output_shape[-2:] if record and record.output_shape else []
         side = min((v for v in (columns["rf_height"], columns["rf_width"]) if v is not None), default=None)
         rows.append(

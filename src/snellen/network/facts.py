@@ -7,6 +7,8 @@ from typing import ClassVar
 import polars as pl
 
 from snellen.facts import Facts, Schema
+from snellen.network.budget import largest_batch, training_memory
+from snellen.network.field_facts import FIELD_COLUMNS, ReceptiveField, receptive_field_of
 
 LAYERS: Schema = {
     "layer": (pl.String(), "dotted module name of a leaf module, or of the module that called the operator"),
@@ -19,11 +21,11 @@ LAYERS: Schema = {
     "params": (pl.Int64(), "own parameters; a shared one is counted at its first owner"),
     "trainable_params": (pl.Int64(), "those with requires_grad"),
     "macs": (pl.Int64(), "multiply-adds of one forward pass at the examined input; 1 MAC = 2 FLOPs"),
+    "flops": (pl.Int64(), "2 x macs; element-wise operations are counted apart"),
     "elementwise": (pl.Int64(), "element-wise operations: norm, activation, pooling, add"),
+    "backward_macs": (pl.Int64(), "multiply-adds of the backward pass, those of recomputed checkpoints included"),
     "activation_bytes": (pl.Int64(), "bytes of the outputs"),
-    "rf_height": (pl.Float64(), "receptive field of the output in input pixels; inf when global; null when unknown"),
-    "rf_width": (pl.Float64(), "likewise"),
-    "stride": (pl.Float64(), "input pixels per output pixel, vertical; null when unknown"),
+    **FIELD_COLUMNS,
     "kernel": (pl.List(pl.Int64()), "kernel size of a convolution or pooling"),
     "step": (pl.List(pl.Int64()), "stride of this convolution or pooling alone, per axis; null elsewhere"),
     "dilation": (pl.List(pl.Int64()), "dilation of a convolution or pooling, per axis; null elsewhere"),
@@ -31,6 +33,16 @@ LAYERS: Schema = {
     "has_bias": (pl.Boolean(), "a bias parameter exists; null where the kind has none"),
     "dropout": (pl.Float64(), "drop probability of a dropout layer; null elsewhere"),
     "next_kind": (pl.String(), "kind of the only consumer of the output; null when several or none"),
+}
+
+OPERATORS: Schema = {
+    "layer": (pl.String(), "`layer` of the row in `layers` that it is charged to"),
+    "kind": (pl.String(), "`kind` of that row"),
+    "operator": (pl.String(), "operator below autograd (aten.convolution)"),
+    "calls": (pl.Int64(), "calls in one forward pass"),
+    "macs": (pl.Int64(), "multiply-adds of all calls"),
+    "inputs": (pl.Int64(), "elements of the first tensor read, summed over the calls"),
+    "outputs": (pl.Int64(), "elements of the first tensor written, likewise"),
 }
 
 EDGES: Schema = {
@@ -41,8 +53,8 @@ EDGES: Schema = {
     "target_kind": (pl.String(), "its `kind`"),
     "target_call": (pl.Int64(), "which of its calls, from 1"),
 }
-"""Who reads whose output, one row per pair of calls. Views hand their source on. What other data movements make has no
-source, so a missing edge proves nothing."""
+"""Who reads whose output, one row per pair of calls. Views hand their source on; outputs of modules that have both
+children and parameters of their own are not followed, so a missing edge proves nothing."""
 
 PARAMETERS: Schema = {
     "parameter": (pl.String(), "dotted name"),
@@ -74,6 +86,7 @@ class NetworkFacts(Facts):
 
     TABLES: ClassVar[Mapping[str, Schema]] = {
         "layers": LAYERS,
+        "operators": OPERATORS,
         "edges": EDGES,
         "parameters": PARAMETERS,
         "levels": LEVELS,
@@ -85,6 +98,7 @@ class NetworkFacts(Facts):
     input_shape: list[int]
     """N, C, H, W of the examined input."""
     layers: pl.DataFrame
+    operators: pl.DataFrame
     edges: pl.DataFrame
     parameters: pl.DataFrame
     levels: pl.DataFrame
@@ -94,6 +108,9 @@ class NetworkFacts(Facts):
     total_params: int = 0
     trainable_params: int = 0
     macs: int = 0
+    """Multiply-adds of one forward pass; a lower bound when `uncounted_operators` is not empty."""
+    backward_macs: int = 0
+    """Multiply-adds of the gradients of all trainable parameters."""
     weight_bytes: int = 0
     training_bytes_per_image: int = 0
     """Activations that autograd keeps for one image."""
@@ -103,3 +120,42 @@ class NetworkFacts(Facts):
     """Operators that ran and whose cost is not counted."""
     output_activation: str | None = None
     """Kind of the last layer when it is a softmax, sigmoid or ReLU; None when the head emits raw values."""
+
+    assumptions: list[str] | None = None
+    """What the pass rests on besides shapes: bounds on proposals, branches taken, values run for real."""
+
+    @property
+    def params(self) -> int:
+        """Parameters, shared ones counted once."""
+        return self.total_params
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the multiply-adds of one forward pass: two each."""
+        return 2 * self.macs
+
+    def training_memory(self, batch_size: int, optimizer: str = "adamw", amp: bool = False) -> int:
+        """Bytes that a training step holds at the start of backward; see `snellen.network.budget`."""
+        return training_memory(self, batch_size, optimizer, amp)
+
+    def largest_batch(self, memory: int, optimizer: str = "adamw", amp: bool = False) -> int:
+        """Images per training step that `memory` bytes hold; 0 when not one does."""
+        return largest_batch(self, memory, optimizer, amp)
+
+    def receptive_field(self, layer: str) -> tuple[float, float] | None:
+        """Height and width, in input pixels, that one output of `layer` sees; inf when global, None when unknown.
+
+        Raises KeyError for a layer that is not in the table.
+        """
+        field = self.field_of(layer)
+        return None if field is None else field.size
+
+    def field_of(self, layer: str) -> ReceptiveField | None:
+        """All that is known of what the outputs of `layer` see: strict and local size, stride, places; None: unknown.
+
+        Raises KeyError for a layer that is not in the table.
+        """
+        rows = self.layers.filter(self.layers["layer"] == layer)
+        if rows.is_empty():
+            raise KeyError(layer)
+        return receptive_field_of(rows.row(-1, named=True))

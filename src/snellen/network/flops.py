@@ -74,12 +74,25 @@ def _deformable(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int
     return int(out.shape[0] * prod(out.shape[2:]) * args[1].numel())
 
 
+def _trilinear(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
+    """One multiply-add per element of the joint space of the three operands, as `nn.Bilinear` spans it."""
+    shapes = []
+    for tensor, places in zip(args[:3], args[3:6], strict=True):
+        shape = list(tensor.shape)
+        for place in sorted(places):
+            shape.insert(place, 1)
+        shapes.append(shape)
+    return prod(max(sizes) for sizes in zip(*shapes, strict=True))
+
+
 MACS: Mapping[str, Count] = {
     "aten.convolution": _conv,
     "aten._convolution": _conv,
     "aten.mm": _product(0),
     "aten.mv": _product(0),
     "aten.dot": _product(0),
+    "aten.vdot": _product(0),
+    "aten._trilinear": _trilinear,
     "aten.bmm": _product(0),
     "aten.addmm": _product(1),
     "aten.addmv": _product(1),
@@ -199,7 +212,7 @@ PER_OUTPUT = frozenset(
         "triu",
         "tril",
         "affine_grid_generator",
-        "_trilinear",
+        "_weight_norm_interface",
         "polar",
         "fill_",
         "zero_",
@@ -319,6 +332,10 @@ MOVES = frozenset(
         "_is_all_true",
         "as_strided",
         "as_strided_",
+        "transpose_",
+        "t_",
+        "squeeze_",
+        "unsqueeze_",
     ]
 )
 """Data movement and allocation: no arithmetic."""
@@ -345,6 +362,33 @@ UNTAGGED = frozenset(
     }
 )
 """Element-wise operators that some releases of PyTorch do not tag as such."""
+
+
+def backward_macs(name: str, macs: int, args: Sequence[Any]) -> int:
+    """Multiply-adds that the gradients of one call cost, of which the forward cost `macs`.
+
+    A product of two operands has one product of the same size per operand that wants a gradient. Attention kernels
+    compute the scores anew: five products for the two of the forward pass.
+    """
+    if name in _ATTENTION:
+        query, key, value = args[0], args[1], args[2]
+        if not any(t.requires_grad for t in (query, key, value)):
+            return 0
+        pairs = query.numel() // query.shape[-1] * key.shape[-2]
+        return int(pairs * (3 * query.shape[-1] + 2 * value.shape[-1]))
+    operands = _OPERANDS.get(name, (0, 1))
+    if name == "torchvision.deform_conv2d":
+        # Gradients of input, offset and mask all come from one product of weight and output gradient.
+        return macs * (any(args[i].requires_grad for i in (0, 2, 3)) + args[1].requires_grad)
+    return macs * sum(isinstance(args[i], Tensor) and args[i].requires_grad for i in operands)
+
+
+_ATTENTION = frozenset(n for n, count in MACS.items() if count is _attention)
+_OPERANDS: Mapping[str, tuple[int, ...]] = {
+    "aten._trilinear": (0, 1, 2),
+    **{name: (1, 2) for name in ("aten.addmm", "aten.addmv", "aten.addbmm", "aten.baddbmm", "aten._addmm_activation")},
+}
+"""Arguments that are multiplied, where they are not the first two."""
 
 
 def is_pointwise(op: torch._ops.OpOverload) -> bool:

@@ -1,16 +1,10 @@
-"""What training keeps in memory."""
+"""What autograd keeps in memory between forward and backward."""
 
-from math import prod
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from snellen.network.facts import NetworkFacts
-
-OPTIMIZER_STATE = {"sgd": 0, "momentum": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2, "nadam": 2}
-"""Floats of state per trainable parameter."""
 
 
 class SavedForBackward:
@@ -31,6 +25,11 @@ class SavedForBackward:
             self.bytes += storage.nbytes()
         return tensor
 
+    def overridden(self) -> bool:
+        """Whether hooks within the model, those of a checkpointed part above all, keep the tensors instead."""
+        top = torch._C._autograd._top_saved_tensors_default_hooks(False)
+        return top is not None and top[0] != self._pack
+
     def __enter__(self) -> "SavedForBackward":
         self._hooks.__enter__()
         return self
@@ -39,28 +38,3 @@ class SavedForBackward:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._hooks.__exit__(kind, value, trace)
-
-
-def training_memory(facts: NetworkFacts, batch_size: int, optimizer: str = "adamw", amp: bool = False) -> int:
-    """Bytes that a training step holds at the start of backward.
-
-    Weights and their gradients, the optimizer's state, and the activations saved for `batch_size` images of the
-    examined size; with `amp` activations are half, weights and state stay float32. Workspace of kernels is not in it.
-
-    Raises:
-        ValueError: Unknown optimizer, or a batch size below 1.
-    """
-    if optimizer not in OPTIMIZER_STATE:
-        raise ValueError(f"optimizer {optimizer!r}: expected one of {', '.join(OPTIMIZER_STATE)}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: expected at least 1")
-    learnt = 4 * facts.trainable_params
-    activations = facts.training_bytes_per_image * batch_size
-    image = 4 * prod(facts.input_shape[1:]) * batch_size
-    return (
-        facts.weight_bytes
-        + learnt
-        + OPTIMIZER_STATE[optimizer] * learnt
-        + image
-        + (activations // 2 if amp else activations)
-    )

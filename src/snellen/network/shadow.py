@@ -3,7 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,16 +51,22 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def weightless_double(model: nn.Module) -> nn.Module:
-    """A deep copy of `model` on the meta device, in eval mode and without the user's hooks; no weight is copied.
+    """`double_of` a model on the meta device."""
+    return double_of(model, "meta")
 
-    Hooks of `torch.nn.utils` (weight and spectral norm) stay, because they compute the weights.
+
+def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
+    """A deep copy of `model`, in eval mode and without the user's hooks; on the meta device no weight is copied.
+
+    Compiled modules are replaced by what they were compiled from. Hooks of `torch.nn.utils` (weight and spectral norm) stay, because they compute the weights.
     Raises ExamineError when a part cannot be copied.
     """
     memo: dict[int, Any] = {}
     keep: list[Any] = []
     for _, value in held_objects(model):
         if isinstance(value, Tensor):
-            double: Tensor = torch.empty_like(value.detach(), device="meta")
+            detached = value.detach()
+            double = torch.empty_like(detached, device="meta") if device == "meta" else detached.to("cpu", copy=True)
             if isinstance(value, nn.Parameter):
                 double = nn.Parameter(double, requires_grad=value.requires_grad)
             memo[id(value)] = double
@@ -73,6 +79,10 @@ def weightless_double(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} cannot be copied for examination: {type(error).__name__}: {error}"
         ) from error
     for module in shadow.modules():
+        for child, part in module._modules.items():
+            module._modules[child] = _written(part)
+    shadow = _written(shadow)
+    for module in shadow.modules():
         for table in ("_forward_pre_hooks", "_forward_hooks"):
             hooks = getattr(module, table)
             kept = [(k, h) for k, h in hooks.items() if type(h).__module__.startswith("torch.nn.utils")]
@@ -84,6 +94,11 @@ def weightless_double(model: nn.Module) -> nn.Module:
         module._backward_pre_hooks = OrderedDict()
         module.training = False
     return shadow
+
+
+def _written(module: Any) -> Any:
+    """What a compiled module was compiled from; any other as it is."""
+    return getattr(module, "_orig_mod", module)
 
 
 def unregistered_parts(model: nn.Module) -> list[str]:

@@ -2,26 +2,33 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from snellen.network.field_rules import PRODUCTS, RULES, attended_field, joined_field, product_field
-from snellen.network.flops import cost, is_pointwise, operator_name
-from snellen.network.receptive_field import GLOBAL, LOST, SUMMARY, Field, image_field, merge
+from snellen.network.bounds import Bounds
+from snellen.network.field_mixing import next_field
+from snellen.network.flops import backward_macs, cost, operator_name
+from snellen.network.memory import SavedForBackward
+from snellen.network.receptive_field import Field, image_field
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
-ATTENTION = (
-    "aten._scaled_dot_product",
-    "aten._native_multi_head_attention",
-    "aten._transformer_encoder_layer_fwd",
-)
+
+@dataclass(slots=True)
+class Tally:
+    """What the calls of one operator within one record come to."""
+
+    calls: int = 0
+    macs: int = 0
+    inputs: int = 0
+    """Elements of the first tensor read."""
+    outputs: int = 0
+    """Elements of the first tensor written."""
 
 
 @dataclass(slots=True)
@@ -37,6 +44,8 @@ class Record:
     output_shape: list[int] | None = None
     macs: int = 0
     elementwise: int = 0
+    backward_macs: int = 0
+    operators: dict[str, Tally] = dataclasses.field(default_factory=dict)
     activation_bytes: int = 0
     field: Field | None = None
     kernel: list[int] | None = None
@@ -53,6 +62,9 @@ class Trace:
     edges: dict[tuple[str, str, int, str, str, int], None] = dataclasses.field(default_factory=dict)
     """(layer, kind, call) of a producer, then of a reader of its output, in order of reading."""
     uncounted: set[str] = dataclasses.field(default_factory=set)
+    recomputed: bool = False
+    """Hooks within the model kept tensors back: parts of it will run again in backward."""
+    finished: bool = False
     used_storages: set[int] = dataclasses.field(default_factory=set)
     output: Any = None
 
@@ -60,9 +72,11 @@ class Trace:
 class Tracer(TorchDispatchMode):
     """Counts and follows every aten operator below autograd; `watch` tells it which module is running."""
 
-    def __init__(self, shadow: nn.Module) -> None:
+    def __init__(self, shadow: nn.Module, bounds: Bounds, saved: SavedForBackward) -> None:
         super().__init__()
         self.trace = Trace()
+        self._bounds = bounds
+        self._saved = saved
         self._stack: list[tuple[str, nn.Module, Record | None]] = []
         self._fields: dict[Key, Field] = {}
         self._canvases: dict[int, Field] = {}
@@ -81,6 +95,8 @@ class Tracer(TorchDispatchMode):
 
     def _watch(self, name: str, module: nn.Module, record: Record | None) -> None:
         def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
+            if self.trace.finished:
+                return
             if record is not None:
                 tensors = list(_tensors((args, kwargs)))
                 for tensor in tensors:
@@ -89,6 +105,8 @@ class Tracer(TorchDispatchMode):
             self._stack.append((name, module, record))
 
         def leave(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if self.trace.finished:
+                return
             self._stack.pop()
             tensors = list(_tensors(output))
             if record is not None and tensors:
@@ -113,13 +131,10 @@ class Tracer(TorchDispatchMode):
         record.calls += 1
 
     def _consume(self, tensor: Tensor, consumer: Record, call: int) -> None:
-        found = self._source(tensor)
-        if found is None:
-            return
-        source, source_call = found
-        if source is not consumer:
+        source, source_call = self._source(tensor) or (None, 0)
+        if source is not None and source is not consumer:
             source.consumers.add(f"{consumer.layer}\0{consumer.kind}")
-        if source is not consumer or source_call != call:
+        if source is not None and (source is not consumer or source_call != call):
             edge = (source.layer, source.kind, source_call, consumer.layer, consumer.kind, call)
             self.trace.edges[edge] = None
 
@@ -129,8 +144,7 @@ class Tracer(TorchDispatchMode):
 
     def maker_of(self, tensor: Tensor) -> Record | None:
         """The record of the layer or operator that made `tensor`."""
-        found = self._producers.get(key(tensor))
-        return found[0] if found else None
+        return self._producers.get(key(tensor), (None, 0))[0]
 
     # Operators ---------------------------------------------------------------------------------------------------
 
@@ -141,7 +155,13 @@ class Tracer(TorchDispatchMode):
         name = operator_name(func)
         # Taken before the call: an in-place operator may change the geometry by which its tensor is known.
         known = [(t, f) for t in _tensors((args, kwargs)) if (f := self.field_of(t)) is not None]
-        out = self._assume(name, args)
+        out = self._bounds.result(name, args, kwargs)
+        if out is None and torch.is_inference_mode_enabled():
+            # Inference mode hands composite operators over whole: they are taken apart, and come back in parts.
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
         out = func(*args, **kwargs) if out is None else out
         inputs = list(_tensors((args, kwargs)))
         outputs = list(_tensors(out))
@@ -156,26 +176,6 @@ class Tracer(TorchDispatchMode):
         if record is not None:
             record.field = self.field_of(outputs[0])
         return out
-
-    def _assume(self, name: str, args: Sequence[Any]) -> Any:
-        """The result of an operator whose size depends on the data, at its upper bound; None for every other."""
-        tensors = list(_tensors(args))
-        if not tensors or tensors[0].device.type != "meta":
-            return None
-        x = tensors[0]
-        if name == "aten.nonzero":
-            # Every candidate passes the mask; below, no box is suppressed.
-            return torch.empty((x.numel(), x.dim()), dtype=torch.int64, device="meta")
-        if name == "torchvision.nms":
-            return torch.empty((x.shape[0],), dtype=torch.int64, device="meta")
-        if name == "aten._unique2":
-            # Per-class loops then run once over everything, which is what they do in sum.
-            sizes = ((1, x.dtype), (x.numel(), torch.int64), (1, torch.int64))
-            return tuple(torch.empty((n,), dtype=d, device="meta") for n, d in sizes)
-        if name == "aten.index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
-            mask = next(i for i in args[1] if i is not None)
-            return torch.empty((mask.numel(), *x.shape[mask.dim() :]), dtype=x.dtype, device="meta")
-        return None
 
     def _attribute(
         self, func: Any, name: str, args: Sequence[Any], inputs: Sequence[Tensor], outputs: Sequence[Tensor],
@@ -219,6 +219,14 @@ class Tracer(TorchDispatchMode):
                     self._produce(outputs, record)
         record.macs += macs
         record.elementwise += elementwise
+        tally = record.operators.setdefault(name, Tally())
+        tally.calls += 1
+        tally.macs += macs
+        tally.inputs += inputs[0].numel() if inputs else 0
+        tally.outputs += outputs[0].numel() if outputs else 0
+        if macs and torch.is_grad_enabled():
+            record.backward_macs += backward_macs(name, macs, args)
+            self.trace.recomputed = self.trace.recomputed or self._saved.overridden()
         return own
 
     def _produce(self, outputs: Sequence[Tensor], record: Record) -> None:
@@ -260,7 +268,7 @@ class Tracer(TorchDispatchMode):
     ) -> None:  # fmt: skip
         for index, out in enumerate(outputs):
             place = key(out)
-            field = self._next_field(func, name, args, kwargs, known, out, index) if known else None
+            field = next_field(func, name, args, kwargs, known, out, index, self.field_of) if known else None
             if field is None:
                 self._fields.pop(place, None)
             else:
@@ -268,88 +276,6 @@ class Tracer(TorchDispatchMode):
                 if name == "aten.copy_" and out.dim() >= 3 and len(field.dims) == out.dim():
                     # Images pasted into a larger canvas (detection batches): the canvas sees what they see.
                     self._canvases[out.untyped_storage()._cdata] = field
-
-    def _next_field(
-        self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any],
-        known: Sequence[tuple[Tensor, Field]], out: Tensor, index: int,
-    ) -> Field | None:  # fmt: skip
-        if name.startswith("aten.new_") or name.endswith("_like"):
-            return None  # Only the geometry of the argument is taken.
-        if name == "aten.copy_":
-            source = self.field_of(args[1])
-            return merge([source], [int(n) for n in out.shape]) if source else None
-        fields = [f for _, f in known]
-        lost = any(f.reach == "lost" for f in fields)
-        if lost or all(f.reach == "global" for f in fields):
-            return LOST if lost else GLOBAL if not all(f.gated for f in fields) else SUMMARY
-        if name.startswith(ATTENTION):
-            return attended_field(fields, out) if "_scaled" in name else GLOBAL
-        if name in PRODUCTS:
-            first = PRODUCTS[name]
-            a, b = args[first], args[first + 1]
-            return product_field(self.field_of(a), self.field_of(b), out)
-        if name in ("aten.cat", "aten.stack"):
-            dim = int(args[1] if len(args) > 1 else kwargs.get("dim", 0))
-            if name == "aten.stack":
-                dim %= out.dim()
-                fields = [replace(f, dims=(*f.dims[:dim], (("o", 1),), *f.dims[dim:])) for f in fields]
-            return joined_field(fields, args[0], out, dim)
-        pointwise = is_pointwise(func)
-        rule = RULES.get(name) or (RULES.get(name[:-1]) if name.endswith("_") else None)
-        if rule is not None and not (pointwise and name not in RULES):
-            own = self.field_of(args[0]) if isinstance(args[0], Tensor) else None
-            if own is None:
-                return None if name == "aten.index" else LOST
-            if own.reach != "local":
-                return own
-            if index > 0 and name in _EXTRA_OUTPUTS:
-                return None
-            return rule(args, kwargs, out, own)
-        if pointwise:
-            return merge(fields, [int(n) for n in out.shape])
-        return LOST
-
-
-class FusedAttention(TorchFunctionMode):
-    """Sends attention to the fused kernel that training uses, where it could; on meta tensors it would be spelt out.
-
-    The spelt-out form keeps the matrix of weights for backward, which the fused kernels do not.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.nn.functional.scaled_dot_product_attention and len(args) >= 3:
-            query, key_, value = args[:3]
-            mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
-            if (
-                all(t.device.type == "meta" and t.dim() == 4 for t in (query, key_, value))
-                and query.shape[:2] == key_.shape[:2]
-                and query.shape[-1] == key_.shape[-1] == value.shape[-1]
-                and (mask is None or not mask.requires_grad)
-            ):
-                return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key_, value)[0]
-        return func(*args, **kwargs)
-
-
-_EXTRA_OUTPUTS = frozenset(
-    f"aten.{name}"
-    for name in [
-        "max_pool2d_with_indices",
-        "native_batch_norm",
-        "_native_batch_norm_legit",
-        "_native_batch_norm_legit_no_training",
-        "native_layer_norm",
-        "native_group_norm",
-        "cudnn_batch_norm",
-        "_fused_rms_norm",
-        "native_dropout",
-        "_batch_norm_no_update",
-        "_batch_norm_with_update",
-    ]
-)
-"""Operators whose outputs after the first are indices or statistics."""
 
 
 def key(tensor: Tensor) -> Key:
