@@ -19,7 +19,7 @@ from snellen.data.examine import examine
 from snellen.evaluation.coco_core import coco_summary, match_boxes
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings.severity import Tier
-from snellen.verbs.evaluate import score_file
+from snellen.verbs.scoring.predictions import score_predictions
 from tests.evaluation.coco_reference import pycocotools_eval, random_case
 
 BOXES = [[10, 10, 40, 40], [30, 20, 40, 40], [50, 5, 40, 50]]
@@ -45,7 +45,7 @@ def score(tmp_path: Path):
         (tmp_path / "annotations.json").write_text(json.dumps(truth))
         results_path = tmp_path.parent / f"{tmp_path.name}_results.json"
         results_path.write_text(results if isinstance(results, str) else json.dumps(results))
-        return score_file(results_path, examine(tmp_path, tier=Tier.HEADERS, cache=False), None)
+        return score_predictions(results_path, examine(tmp_path, tier=Tier.HEADERS, cache=False))
 
     return run
 
