@@ -2,12 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from snellen.network.receptive_field import GLOBAL, LOST, SUMMARY, Atom, Axis, Dims, Field, merge, moved, regroup
+from snellen.network.receptive_field import (
+    GLOBAL,
+    LOST,
+    SUMMARY,
+    Atom,
+    Axis,
+    Dims,
+    Field,
+    Kind,
+    in_line,
+    moved,
+    regroup,
+)
 
 Rule = Callable[[Sequence[Any], Mapping[str, Any], Tensor, Field], Field]
 """(args, kwargs, output, field of the first argument, which is local) -> field of the output."""
@@ -18,20 +31,25 @@ def _per_axis(values: Any, count: int) -> list[int]:
     return [int(v) for v in (values * count if len(values) == 1 else values)]
 
 
-def _windowed(field: Field, out: Tensor, first: int, change: Callable[[Axis, int, int], Axis]) -> Field:
-    """Apply `change(axis, position of the spatial dim, its input size)` to every image axis from dim `first` on."""
+def _windowed(field: Field, out: Tensor, first: int, change: Callable[[Axis, int, int, int], Axis]) -> Field:
+    """Apply `change(axis, which spatial dim, its input size, its output size)` to image axes from dim `first` on."""
     dims: list[tuple[Atom, ...]] = [(("o", int(n)),) for n in out.shape]
     if any(field.spatial(d) for d in range(1, first)):
         return LOST
-    for place, label in enumerate(field.dims[first:]):
-        letters = [kind for kind, n in label if kind in "hwp"]
-        if letters and letters not in (["h"], ["w"]):
-            return LOST
-        if letters:
-            letter = letters[0]
-            before = prod(n for _, n in label)
-            field = moved(field, letter, change(field.of(letter), place, before))
-            dims[first + place] = ((letter, int(out.shape[first + place])),)
+    for place in range(len(field.dims) - first):
+        placed = in_line(field, first + place)
+        after = int(out.shape[first + place])
+        if placed is None:
+            # A run of tokens in no plain order, or of a map row by row, may cross all of the image.
+            field, dims[first + place] = field.mixed(), (("p", after),)
+            continue
+        field, letter, before = placed
+        if letter:
+            field = moved(field, letter, change(field.of(letter), place, before, after))
+            dims[first + place] = ((letter, after),)
+    batch = field.dims[0] if first > 1 or len(field.dims) == out.dim() > len(field.dims) - first else None
+    if batch is not None and prod(n for _, n in batch) == int(out.shape[0]):
+        dims[0] = batch
     return replace(field, dims=tuple(dims))
 
 
@@ -43,15 +61,24 @@ def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, fi
     if len(field.dims) != n + 2:
         return LOST
 
-    def change(axis: Axis, i: int, _: int) -> Axis:
+    def change(axis: Axis, i: int, _: int, after: int) -> Axis:
         step = axis.convolve_transposed if transposed else axis.convolve
-        return step(int(kernel[i]), stride[i], padding[i], dilation[i])
+        return step(int(kernel[i]), stride[i], padding[i], dilation[i], after)
 
-    if all(k == 1 for k in kernel) and all(s == 1 for s in stride):
-        if field.spatial(1):
-            return GLOBAL
-        return replace(field, dims=(field.dims[0], (("o", int(out.shape[1])),), *field.dims[2:]))
+    if all(k == 1 for k in kernel) and all(s == 1 for s in stride) and not any(padding):
+        return linear_field(field, 1, int(out.shape[1]))
     return _windowed(field, out, 2, change)
+
+
+def linear_field(field: Field, dim: int, outputs: int) -> Field:
+    """The field behind a layer of weights that mixes dimension `dim` into `outputs` values."""
+    if not field.spatial(dim):
+        return replace(field, dims=(*field.dims[:dim], (("o", outputs),), *field.dims[dim + 1 :]))
+    label = [atom for atom in field.dims[dim] if atom[1] > 1]
+    # As many places as before, and nothing but places: a mixer, which keeps their order.
+    if all(kind in "hw" for kind, _ in label) and prod(n for _, n in label) == outputs:
+        return field.mixed()
+    return GLOBAL
 
 
 def _pool(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -62,9 +89,15 @@ def _pool(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Fi
     padding = _per_axis(args[3], n) if len(args) > 3 else [0] * n
     # Average pooling's fourth argument is ceil_mode, max pooling's is the dilation.
     dilation = _per_axis(args[4], n) if len(args) > 4 and not isinstance(args[4], bool) else [1] * n
-    return _windowed(
-        field, out, args[0].dim() - n, lambda axis, i, _: axis.convolve(kernel[i], stride[i], padding[i], dilation[i])
-    )
+    first = args[0].dim() - n
+    whole = [k >= int(args[0].shape[first + i]) and int(out.shape[first + i]) == 1 for i, k in enumerate(kernel)]
+    if all(whole) and any(field.spatial(first + i) for i in range(n)):
+        return SUMMARY
+
+    def change(axis: Axis, i: int, _: int, after: int) -> Axis:
+        return axis.convolve(kernel[i], stride[i], padding[i], dilation[i], after)
+
+    return _windowed(field, out, first, change)
 
 
 def _adaptive_pool(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -72,35 +105,55 @@ def _adaptive_pool(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, 
     first = args[0].dim() - len(sizes)
     if any(size == 1 and field.spatial(first + i) for i, size in enumerate(sizes)):
         return SUMMARY
-    return _windowed(field, out, first, lambda axis, i, before: axis.pool_adaptively(before, sizes[i]))
+    return _windowed(field, out, first, lambda axis, i, before, after: axis.pool_adaptively(before, after))
 
 
-def _resize(reach: int) -> Rule:
+def _resize(reach: int, *, exact: bool = False, antialias: bool = False) -> Rule:
+    """Interpolation: `reach` of the kernel in input positions; nearest (0) in its older or its `exact` form."""
+
     def rule(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
-        return _windowed(field, out, 2, lambda axis, i, before: axis.resize(before, int(out.shape[2 + i]), reach))
+        flag = bool(reach) and bool(args[2] if len(args) > 2 else kwargs.get("align_corners"))
+        scales = list(args[3 if reach else 2 :])
+
+        def change(axis: Axis, i: int, before: int, after: int) -> Axis:
+            if before == after:
+                return axis
+            scale = scales[i] if i < len(scales) else None
+            ratio = Fraction(before, after) if scale is None else 1 / Fraction(scale).limit_denominator(1000)
+            if flag:
+                ratio = Fraction(before - 1, max(after - 1, 1))
+            ins, outs = ratio.numerator, ratio.denominator
+            centred = ratio / 2 - Fraction(1, 2)
+            offset = Fraction(0) if flag else centred if reach else ratio / 2 if exact else Fraction(0)
+            return axis.resize(
+                ins, outs, offset, reach * (max(ratio, Fraction(1)) if antialias else Fraction(1)), after
+            )
+
+        return _windowed(field, out, 2, change)
 
     return rule
 
 
 def _pad(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     pads = [int(p) for p in args[1]]
-    rank = out.dim()
     for back in range(len(pads) // 2):
-        dim, left = rank - 1 - back, pads[2 * back]
-        if pads[2 * back] == pads[2 * back + 1] == 0:
+        dim, left, right = out.dim() - 1 - back, pads[2 * back], pads[2 * back + 1]
+        if left == right == 0:
             continue
-        letters = [kind for kind, n in field.dims[dim] if n > 1 and kind in "hwp"]
-        if letters in (["h"], ["w"]):
-            letter = letters[0]
-            axis = field.of(letter).gather(1, 1, lambda o, left=left: (o - left,))  # type: ignore[misc]
-            field = moved(field, letter, axis)
-            label: tuple[Atom, ...] = ((letter, int(out.shape[dim])),)
-        elif letters:
-            return LOST
-        else:
-            label = (("o", int(out.shape[dim])),)
-        field = replace(field, dims=(*field.dims[:dim], label, *field.dims[dim + 1 :]))
+        after = int(out.shape[dim])
+        placed = in_line(field, dim)
+        if placed is None:
+            field = _relabelled(field, dim, "p", after)  # Places in no plain order stay so.
+            continue
+        field, letter, _ = placed
+        if letter:
+            field = moved(field, letter, field.of(letter).shifted(left))
+        field = _relabelled(field, dim, letter or "o", after)
     return field
+
+
+def _relabelled(field: Field, dim: int, kind: Kind, size: int) -> Field:
+    return replace(field, dims=(*field.dims[:dim], ((kind, size),), *field.dims[dim + 1 :]))
 
 
 def _slice(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -108,17 +161,26 @@ def _slice(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: F
     start = int(args[2]) if len(args) > 2 and args[2] is not None else 0
     step = int(args[4]) if len(args) > 4 else 1
     size, new = int(args[0].shape[dim]), int(out.shape[dim])
+    return cut_field(field, dim, start + size if start < 0 else start, step, size, new)
+
+
+def cut_field(field: Field, dim: int, start: int, step: int, size: int, new: int) -> Field:
+    """The field of every `step`-th of `size` positions of a dimension, `new` of them, from `start`."""
     if size == new:
         return field
-    start = start + size if start < 0 else start
-    letters = [kind for kind, n in field.dims[dim] if n > 1 and kind in "hwp"]
-    label: tuple[Atom, ...] = (("o", new),)
-    if letters in (["h"], ["w"]):
-        field = moved(field, letters[0], field.of(letters[0]).gather(1, step, lambda o: (o * step + start,)))
-        label = ((letters[0], new),)
-    elif letters:
-        label = (("p", new),)
-    return replace(field, dims=(*field.dims[:dim], label, *field.dims[dim + 1 :]))
+    if field.joined and field.dims[dim] == (("p", size),):
+        before, label = field.joined
+        if start == before and new == prod(n for _, n in label):
+            return replace(field, dims=(*field.dims[:dim], label, *field.dims[dim + 1 :]), joined=None)
+        return _relabelled(field, dim, "o" if start + (new - 1) * step < before else "p", new)
+    placed = in_line(field, dim)
+    if placed is None:
+        return _relabelled(field, dim, "p", new)
+    field, letter, _ = placed
+    if letter:
+        axis = field.of(letter).gather(1, step, lambda o: (o * step + start,), new)
+        field = moved(field, letter, axis)
+    return _relabelled(field, dim, letter or "o", new)
 
 
 def _without(field: Field, dims: Sequence[int]) -> Dims:
@@ -134,11 +196,12 @@ def _unbind(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: 
     return replace(field, dims=_without(field, [dim]))
 
 
-def _split(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+def split_field(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field, index: int) -> Field:
+    """The field of part `index` of a split; a split into sizes tells where each part starts."""
     dim = int(args[2] if len(args) > 2 else kwargs.get("dim", 0)) % out.dim()
-    if field.spatial(dim):
-        return LOST
-    return replace(field, dims=(*field.dims[:dim], (("o", int(out.shape[dim])),), *field.dims[dim + 1 :]))
+    sizes = args[1]
+    start = sum(int(n) for n in sizes[:index]) if isinstance(sizes, (list, tuple)) else index * int(sizes)
+    return cut_field(field, dim, start, 1, int(args[0].shape[dim]), int(out.shape[dim]))
 
 
 def _permute(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -160,9 +223,9 @@ def _view(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Fi
 def _roll(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     # What wraps around the border is on the far side; in the interior it is a shift.
     for shift, dim in zip(args[1], args[2] if len(args) > 2 else (), strict=False):
-        for kind, n in field.dims[int(dim)]:
-            if n > 1 and kind in "hw":
-                field = moved(field, kind, field.of(kind).gather(1, 1, lambda o, shift=shift: (o - shift,)))  # type: ignore[misc]
+        placed = in_line(field, int(dim))
+        if placed is not None and placed[1]:
+            field = moved(placed[0], placed[1], placed[0].of(placed[1]).shifted(int(shift)))
     return field
 
 
@@ -190,17 +253,73 @@ def _reduce(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: 
 
 def _along(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     """Softmax and running sums: each output sees the whole of one dimension."""
-    return GLOBAL if field.spatial(int(args[1])) else field
+    return field.mixed() if field.spatial(int(args[1] if len(args) > 1 else -1)) else field
 
 
 def _shuffle(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     r = int(args[1])
-    return _windowed(field, out, out.dim() - 2, lambda axis, i, _: axis.gather(r, 1, lambda o: (o // r,)))
+    return _windowed(field, out, out.dim() - 2, lambda axis, i, _, after: axis.repeated(r, after))
 
 
 def _unshuffle(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     r = int(args[1])
-    return _windowed(field, out, out.dim() - 2, lambda axis, i, _: axis.gather(1, r, lambda o: range(o * r, o * r + r)))
+    return _windowed(field, out, out.dim() - 2, lambda axis, i, *_: axis.blocks(r))
+
+
+def _unfold(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+    """Windows of one dimension, their insides in a new last dimension; each is taken to see its whole window."""
+    dim, size, step = int(args[1]) % len(field.dims), int(args[2]), int(args[3])
+    placed = in_line(field, dim)
+    if placed is None:
+        return LOST
+    field, letter, _ = placed
+    count = int(out.shape[dim])
+    if letter:
+        field = moved(field, letter, field.of(letter).convolve(size, step, 0, 1, count))
+    field = _relabelled(field, dim, letter or "o", count)
+    inside: Kind = "i" if letter == "h" else "j" if letter == "w" else "o"
+    return replace(field, dims=(*field.dims, ((inside, size),)))
+
+
+def _columns(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+    """im2col: the windows of NCHW as NKL, with the channels and places of a window in K."""
+    kernel, dilation, padding, step = args[1:5]
+    x, field = args[0], replace(field, dims=field.dims if len(field.dims) == 4 else ((("o", 1),), *field.dims))
+    labels: list[Atom] = []
+    for i, letter in enumerate("hw"):
+        placed = in_line(field, 2 + i)
+        if placed is None or placed[1] not in ("", letter):
+            return LOST
+        count = (int(x.shape[-2 + i]) + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // step[i] + 1
+        if placed[1]:
+            axis = placed[0].of(letter).convolve(kernel[i], step[i], padding[i], dilation[i], count)
+            field = moved(placed[0], letter, axis)
+        labels.append(("h" if i == 0 else "w", count))
+    dims: Dims = (field.dims[0], (("o", int(out.shape[-2])),), tuple(labels))
+    return replace(field, dims=dims[-out.dim() :])
+
+
+def _fold(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+    """col2im: windows added up where they overlap, as a transposed convolution."""
+    _, _, kernel, dilation, padding, step = args[:6]
+    label = [atom for atom in field.dims[-1] if atom[1] > 1]
+    if [kind for kind, _ in label] != ["h", "w"]:
+        return LOST
+    for i, letter in enumerate("hw"):
+        axis = field.of(letter).convolve_transposed(kernel[i], step[i], padding[i], dilation[i], int(out.shape[-2 + i]))
+        field = moved(field, letter, axis)
+    rows, columns = int(out.shape[-2]), int(out.shape[-1])
+    dims: Dims = (field.dims[0], (("o", int(out.shape[-3])),), (("h", rows),), (("w", columns),))
+    return replace(field, dims=dims[-out.dim() :])
+
+
+def _repeat(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+    extra = out.dim() - len(field.dims)
+    times = [int(n) for n in args[1]]
+    dims: list[tuple[Atom, ...]] = [(("o", n),) for n in times[:extra]]
+    for n, label in zip(times[extra:], field.dims, strict=True):
+        dims.append((("o", n), *label) if n > 1 else label)
+    return replace(field, dims=tuple(dims))
 
 
 def _same(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -236,14 +355,20 @@ RULES: Mapping[str, Rule] = {
     **_named(_convolution, "convolution _convolution"),
     **_named(_pool, "max_pool2d_with_indices avg_pool2d max_pool3d_with_indices avg_pool3d avg_pool1d"),
     **_named(_adaptive_pool, "_adaptive_avg_pool2d adaptive_max_pool2d _adaptive_avg_pool3d adaptive_max_pool3d"),
-    **_named(_resize(0), "upsample_nearest1d upsample_nearest2d _upsample_nearest_exact1d _upsample_nearest_exact2d"),
-    **_named(_resize(1), "upsample_linear1d upsample_bilinear2d _upsample_bilinear2d_aa"),
-    **_named(_resize(2), "upsample_bicubic2d _upsample_bicubic2d_aa"),
+    **_named(_resize(0), "upsample_nearest1d upsample_nearest2d upsample_nearest3d"),
+    **_named(_resize(0, exact=True), "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d"),
+    **_named(_resize(1), "upsample_linear1d upsample_bilinear2d upsample_trilinear3d"),
+    **_named(_resize(1, antialias=True), "_upsample_bilinear2d_aa"),
+    **_named(_resize(2), "upsample_bicubic2d"),
+    **_named(_resize(2, antialias=True), "_upsample_bicubic2d_aa"),
+    **_named(_unfold, "unfold"),
+    **_named(_columns, "im2col"),
+    **_named(_fold, "col2im"),
+    **_named(_repeat, "repeat"),
     **_named(_pad, "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d"),
     **_named(_slice, "slice"),
     **_named(_select, "select"),
     **_named(_unbind, "unbind"),
-    **_named(_split, "split split_with_sizes unsafe_split unsafe_split_with_sizes"),
     **_named(_permute, "permute"),
     **_named(_transpose, "transpose t"),
     **_named(_view, "view _unsafe_view reshape _reshape_alias squeeze flatten"),
@@ -265,67 +390,3 @@ RULES: Mapping[str, Rule] = {
     **_named(_index_select, "index_select"),
 }
 """Operators that look at their first argument alone. Norm statistics are scalars, so norms keep the local field."""
-
-PRODUCTS: Mapping[str, int] = {
-    "aten.mm": 0, "aten.bmm": 0, "aten.mv": 0, "aten.addmm": 1, "aten.baddbmm": 1, "aten._addmm_activation": 1,
-}  # fmt: skip
-"""Matrix products and the index of their first operand."""
-
-
-def product_field(a: Field | None, b: Field | None, out: Tensor) -> Field | None:
-    """The field of a matrix product; an operand without a field is a weight.
-
-    Two operands that both depend on the image are attention; see `attended_field`.
-    """
-    if a is not None and b is not None:
-        return attended_field([a, b], out)
-    field = a if a is not None else b
-    if field is None or field.reach != "local":
-        return field
-    contracted = len(field.dims) - (1 if a is not None else 2)
-    if field.spatial(contracted):
-        return GLOBAL
-    dims = list(field.dims)
-    if a is not None:
-        dims[-1] = (("o", int(out.shape[-1])),)
-    else:
-        dims[-2] = (("o", int(out.shape[-2])),)
-    return replace(field, dims=tuple(dims[: out.dim()])) if len(dims) == out.dim() else LOST
-
-
-def attended_field(fields: Sequence[Field], out: Tensor) -> Field:
-    """The field where operands that all depend on the image are multiplied, as in attention.
-
-    Mixing along an image axis, every place sees every other. With the axes in the batch dimensions alone the mixing
-    stays within a window, and the window's field is what all its positions see.
-    """
-    if any(f.reach == "lost" for f in fields):
-        return LOST
-    if any(f.reach == "global" or f.spatial(len(f.dims) - 1) or f.spatial(len(f.dims) - 2) for f in fields):
-        return GLOBAL
-    first = fields[0]
-    if len(first.dims) != out.dim():
-        return LOST
-    merged = merge([replace(f, dims=first.dims) for f in fields], [prod(n for _, n in label) for label in first.dims])
-    return replace(merged, dims=(*first.dims[:-1], (("o", int(out.shape[-1])),)))
-
-
-def joined_field(fields: Sequence[Field], operands: Sequence[Tensor], out: Tensor, dim: int) -> Field:
-    """The field of a concatenation of `operands`, of which `fields` are those of the ones that have any."""
-    dim %= out.dim()
-    local = [f for f in fields if f.reach == "local"]
-    if any(f.reach == "lost" for f in fields):
-        return LOST
-    if any(f.reach == "global" and not f.gated for f in fields):
-        return GLOBAL
-    if not local:
-        return SUMMARY
-    tokens = any(f.spatial(dim) for f in local)
-    if tokens and len(operands) == 1:
-        return local[0]
-    placed = [replace(f, dims=(*f.dims[:dim], (("o", 1),), *f.dims[dim + 1 :])) for f in local]
-    shape = [1 if d == dim else int(n) for d, n in enumerate(out.shape)]
-    merged = merge(placed, shape)
-    label: Atom = ("p" if tokens else "o", int(out.shape[dim]))
-    gated = merged.gated or len(local) < len(fields)
-    return replace(merged, dims=(*merged.dims[:dim], (label,), *merged.dims[dim + 1 :]), gated=gated)
