@@ -44,7 +44,7 @@ class EarlyLayersFillMemory(Rule):
         stride: float = 4.0
         """Input pixels between cells below which a layer counts as early; stems of classifiers end at 4."""
         share: float = 0.6
-        """Share of the activation bytes, 0..1; ResNet-50 holds 0.2 there, VGG-16 0.8."""
+        """Share of the activation bytes, 0..1; ResNet-50 holds 0.06 there, VGG-16 0.69."""
 
     def check(self, network: NetworkFacts) -> Iterator[Finding]:
         """Yield the findings."""
