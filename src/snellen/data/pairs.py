@@ -31,8 +31,9 @@ def find_pairs(
     """The table PAIRS of `images` (columns of IMAGES, tier PIXELS) below `root`, and notes of what was left out.
 
     Images of equal bytes are compared once, by the first of them; blank ones have no hash and are not compared. Within
-    a split, images that are joined by pairs already are not compared again, so that a thousand copies of one picture
-    make a thousand pairs. Verdicts are kept in the folder `cache`: whatever ends this, they are not sought again.
+    a split, images that pairs of kind pixels or near join already are not compared again, so that a thousand copies of
+    one picture make a thousand pairs. Verdicts are kept in the folder `cache`: whatever ends this, they are not sought
+    again.
     """
     sought = images.filter(pl.col("decoded").fill_null(False) & pl.all_horizontal(pl.col(*WINDOWS).is_not_null()))
     sought = sought.unique("hash", keep="first", maintain_order=True)
@@ -72,7 +73,7 @@ def _confirmed(
         kind, orientation, similarity = verdict
         if kind is None:
             continue
-        if splits[first] == splits[second]:
+        if splits[first] == splits[second] and kind in ("pixels", "near"):
             joined.join(first, second)
         yield {
             "image": names[first], "other": names[second], "kind": kind, "orientation": orientation,
