@@ -99,12 +99,14 @@ def _root(results: Sequence[Result]) -> Path | None:
 
 
 def _runs(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The table of runs: score, interval, costs, and whether a cheaper run is as good."""
+    """The table of runs: score, interval, costs."""
     rows = found.runs.to_dicts()
     table = [
         [
             plain(r["run"], 60), number(r["value"]), f"{number(r['low'])} to {number(r['high'])}",
-            short(r["parameters"]), short(None if r["flops"] is None else r["flops"] / 2), number(None if r["seconds_per_image"] is None else 1000 * r["seconds_per_image"]), plain(r["input"] or "–", 40),
+            short(r["parameters"]), short(None if r["flops"] is None else r["flops"] / 2),
+            number(None if r["seconds_per_image"] is None else 1000 * r["seconds_per_image"]),
+            plain(r["input"] or "–", 40),
             number(None if r["training_seconds"] is None else round(r["training_seconds"])),
         ]
         for r in rows
