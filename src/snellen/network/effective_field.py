@@ -29,7 +29,7 @@ class EffectiveField:
     map: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
     """Share of each input pixel (height, width) in the gradient's absolute value; sums to 1."""
     height: float
-    """Rows of the smallest run around the centre that holds 95 % of the map's energy, as many to each side."""
+    """Rows of the least box around the centre of mass that holds 95 % of the map."""
     width: float
     fwhm: tuple[float, float]
     """Full width at half maximum of the map's profile over rows and over columns."""
@@ -168,6 +168,7 @@ def _energy_box(energy: "np.ndarray[tuple[int, int], np.dtype[np.float64]]", row
         np.abs(np.arange(energy.shape[0]) - row)[:, None] / spread[0],
         np.abs(np.arange(energy.shape[1]) - column)[None, :] / spread[1],
     )
+    reach = np.round(reach, 6)  # Pixels at one distance stay together in spite of rounding.
     order = np.argsort(reach, axis=None)
     within = np.searchsorted(np.cumsum(energy.ravel()[order]), MASS * (1 - 1e-12))
     least = float(reach.ravel()[order[min(int(within), len(order) - 1)]])
