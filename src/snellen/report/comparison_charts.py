@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from snellen.report.charts import WIDTH
+from snellen.report.figures import LETTER
 from snellen.report.plain import number, short
 from snellen.report.svg import SERIES, Frame, Scale, drawing, element, path, rect, text
 
@@ -113,7 +114,7 @@ def cost_benefit(label: str, rows: Sequence[Priced], x_label: str, y_label: str,
         x, y = frame.x(row.cost), frame.y(row.value)
         steps += [(x, steps[-1][1]), (x, y)] if steps else [(x, y)]
     parts.append(path(steps, "line front"))
-    names: list[tuple[float, float]] = []
+    names: list[tuple[float, float, float]] = []
     for row in sorted(rows, key=lambda r: -r.value):
         x, y, kind = frame.x(row.cost), frame.y(row.value), f"s{row.colour % SERIES}"
         if row.low is not None and row.high is not None:
@@ -123,11 +124,29 @@ def cost_benefit(label: str, rows: Sequence[Priced], x_label: str, y_label: str,
         parts.append(
             element("circle", [element("title", [Markup("{}").format(tip)])], cx=x, cy=y, r=5.0, class_=kind + ring)
         )
-        right = x < width * 0.6
-        at = y - 6
-        # Above the line of the front; names of runs that cost and score alike would lie upon each other.
-        while any(abs(at - other) < 12 and abs(x - left) < 120 for left, other in names):
-            at += 12
-        names.append((x, at))
-        parts.append(text(x + (9 if right else -9), at, row.name, "start" if right else "end", "name", cut=20))
+        taken = [(frame.x(r.cost) - 6, frame.y(r.value) - 6, 12.0) for r in rows if r is not row] + names
+        at, top, anchor = _room_for(row.name, x, y, width, taken)
+        wide = min(len(row.name), 20) * LETTER
+        names.append((at if anchor == "start" else at - wide, top - 9, wide))
+        parts.append(text(at, top, row.name, anchor, "name", cut=20))
     return drawing(width, height, parts, label)
+
+
+def _room_for(
+    name: str, x: float, y: float, width: float, taken: Sequence[tuple[float, float, float]]
+) -> tuple[float, float, str]:
+    """Where the name of a dot at (x, y) goes: x, baseline, anchor; beside it, on the first line that nothing takes.
+
+    `taken` are the left and upper ends and the widths of boxes 12 units high.
+    """
+    wide = min(len(name), 20) * LETTER
+    for line in range(8):
+        for baseline in (y - 6 - 12.0 * line, y + 12 * line + 6):
+            for left, anchor in ((x + 9, "start"), (x - 9 - wide, "end")):
+                inside = left >= 46 and left + wide <= width and baseline > 20
+                if inside and not any(
+                    left < other + size and other < left + wide and baseline - 9 < upper + 12 and upper < baseline
+                    for other, upper, size in taken
+                ):
+                    return (left if anchor == "start" else x - 9), baseline, anchor
+    return x + 9, y - 6, "start"
