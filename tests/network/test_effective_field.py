@@ -8,8 +8,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from snellen.network.effective_field import effective_field
+from snellen.network.effective_field import effective_field, with_effective_levels
 from snellen.network.shadow import ExamineError
+from tests.network.models import SmallDetector
 
 
 def _box(kernel: int) -> nn.Conv2d:
@@ -87,6 +88,19 @@ def test_tokens_are_laid_out_as_the_grid_they_are() -> None:
     field = effective_field(timm.create_model("vit_tiny_patch16_224"), "patch_embed", samples=1)
     rows, columns = np.nonzero(field.map)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (112, 127, 112, 127)
+
+
+def test_levels_of_a_detector_are_measured_beside_their_anchors() -> None:
+    from snellen.network.examine import examine
+
+    model = SmallDetector()
+    facts = examine(model, (1, 3, 128, 128))
+    assert facts.levels["effective_height"].to_list() == [None, None]
+    levels = with_effective_levels(facts, model, samples=2).levels
+    assert all(0 < e < rf for e, rf in zip(levels["effective_width"], levels["rf"], strict=True))
+    assert levels.drop("effective_height", "effective_width").equals(
+        facts.levels.drop("effective_height", "effective_width")
+    )
 
 
 class _Constant(nn.Module):

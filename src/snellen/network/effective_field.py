@@ -7,13 +7,15 @@ Convolutional Neural Networks", NeurIPS 2016. Its extent is far smaller than the
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_iter
 
+from snellen.network.facts import NetworkFacts
 from snellen.network.shadow import ExamineError
 
 MASS = 0.95
@@ -88,6 +90,28 @@ def effective_field(
     if gradient is None or not bool(gradient.any()):
         raise ExamineError(f"no gradient reaches the image from {layer or 'the output'}")
     return _described(layer or "", gradient.abs().sum((0, 1)).double().cpu().numpy())
+
+
+def with_effective_levels(
+    facts: NetworkFacts, model: nn.Module, images: Tensor | None = None, *, samples: int = 8
+) -> NetworkFacts:
+    """`facts` of a detector with the effective field of every level measured, on `images` (NCHW) or on noise.
+
+    One forward and one backward pass a level; noise has the size that was examined. A level whose layer is not known
+    keeps null. Raises ExamineError as `effective_field` does.
+    """
+    names = dict(model.named_modules())
+    size = (facts.input_shape[-2], facts.input_shape[-1])
+    measured = [
+        effective_field(model, layer, images, size=size, samples=samples) if layer in names else None
+        for layer in facts.levels["layer"]
+    ]
+    columns = {
+        "effective_height": [field and field.height for field in measured],
+        "effective_width": [field and field.width for field in measured],
+    }
+    levels = facts.levels.with_columns(pl.Series(name, values, pl.Float64) for name, values in columns.items())
+    return replace(facts, levels=levels)
 
 
 def _output_of(model: nn.Module, layer: str | None, image: Tensor) -> Tensor:

@@ -75,6 +75,8 @@ LEVELS: Schema = {
     "layer": (pl.String(), "the module whose output feeds the head"),
     "stride": (pl.Float64(), "input pixels per cell"),
     "rf": (pl.Float64(), "receptive field of one cell, input pixels (the smaller side)"),
+    "effective_height": (pl.Float64(), "rows that hold 95 % of what sways the central cell; null: not measured"),
+    "effective_width": (pl.Float64(), "columns of it"),
     "cells": (pl.Int64(), "height x width of the map"),
     "anchors": (pl.List(pl.Float64()), "anchor sides as w1, h1, w2, h2 ..., input pixels; empty when anchor-free"),
 }
