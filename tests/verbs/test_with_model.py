@@ -69,7 +69,7 @@ def test_predictions_point_at_the_records_to_mend(
                 assert finding.place.row == finding.fix.edit["row"]
     assert result.scores is not None
     assert "not known" in result.scores.split
-    assert "not known" in str(result)
+    assert "scores on all (100 images, not known whether trained on)" in str(result)
 
 
 def test_without_a_model_nothing_of_it_runs(digits: Digits, plain: LoadedSettings) -> None:

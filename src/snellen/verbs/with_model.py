@@ -108,5 +108,5 @@ def _classes(known: list[str], data: DataFacts) -> list[str]:
 def _split(images: int, learned: int | None) -> str:
     """What the scores are on, in words."""
     if learned is None:
-        return f"{images:,} images, not known whether trained on"
-    return f"{images - learned:,} images held out and {learned:,} trained on"
+        return f"all ({images:,} images, not known whether trained on)"
+    return f"all ({images - learned:,} images held out, {learned:,} trained on)"
