@@ -64,6 +64,7 @@ def evaluate(
 ) -> None:
     """Score a run's model, or anybody's predictions, and say why each point was lost."""
     from snellen.verbs.evaluate import evaluate as run
+    from snellen.verbs.evaluate import is_run
 
     if fix:
         _refuse_predictions(subject)
@@ -73,8 +74,8 @@ def evaluate(
             subject, data, split=split, kind=None if kind is None else kind.value, convention=convention.value,
             max_dets=_limits(max_dets), settings=settings, progress=progress,
         )  # fmt: skip
-    if result.scores is not None:
-        typer.echo(f"{subject}: {result.scores.convention}", err=True)
+    if result.scores is not None and not is_run(subject):
+        typer.echo(f"{subject}: {'; '.join(result.scores.convention.split('; ')[:2])}", err=True)
     common.write_result(result, format, output)
     if fix:
         from snellen.verbs.fit_pipeline import fit_pipeline

@@ -30,8 +30,9 @@ class MiscalibratedDetections(Rule):
             0.03 of it on images it was not fitted on
 
     ## Fix
-    Fit a map on held-out predictions and apply it to every score (`fit_detection_scaling` in
-    `snellen.evaluation.detection_calibration`). The order of the boxes and the AP stay.
+    Fit a map on held-out predictions and apply it to every score: `snellen evaluate RUN --data DATA --fix` does, and
+    `snellen predict` applies it; for predictions of other programs, `fit_detection_scaling` in
+    `snellen.evaluation.detection_calibration`. The order of the boxes and the AP stay.
 
     ## Known false positives
     Incompletely labelled data: right boxes count as wrong.

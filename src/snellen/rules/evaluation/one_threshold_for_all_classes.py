@@ -32,8 +32,8 @@ class OneThresholdForAllClasses(Rule):
             choose it; 'bird' goes from F1 0.41 at 0.50 to 0.78 at 0.24
 
     ## Fix
-    Set the threshold of each class (in the evidence and in the scores' table of classes), or calibrate the scores of
-    each class.
+    Set the threshold of each class (in the evidence and in the scores' table of classes):
+    `snellen evaluate RUN --data DATA --fix` writes them for `snellen predict`. Or calibrate the scores of each class.
 
     ## Known false positives
     None known: the gain is measured on images that did not choose the thresholds.

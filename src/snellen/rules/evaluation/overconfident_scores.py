@@ -29,7 +29,8 @@ class OverconfidentScores(Rule):
         overconfident-scores  mean confidence is 0.94 and accuracy 0.78 on 1200 images (ECE 0.16)
 
     ## Fix
-    Temperature scaling on a held-out split; less training past the best validation loss, label smoothing, mixup.
+    Temperature scaling on a held-out split: `snellen evaluate RUN --data DATA --fix` fits it, and `snellen predict`
+    applies it. Less training past the best validation loss, label smoothing, mixup.
 
     ## Known false positives
     Validation data that rightly differs from training data; the finding is true all the same.

@@ -30,8 +30,9 @@ class SuppressionRemovesObjects(Rule):
             costs 0.04 of mAP50
 
     ## Fix
-    A higher IoU threshold of suppression (weigh it against duplicates: `snellen.evaluation.suppression.sweep` scores
-    the predictions from before suppression at several), or soft suppression.
+    A higher IoU threshold of suppression, weighed against duplicates: `snellen evaluate RUN --data DATA --fix` chooses
+    it, and `snellen predict` applies it; `snellen.evaluation.suppression.sweep` scores the predictions of other
+    programs, from before suppression, at several. Or soft suppression.
 
     ## Known false positives
     A detector that misses overlapped objects by itself: then raising the threshold brings duplicates and no objects.
