@@ -105,7 +105,10 @@ FIELD_WIDE = (
     _check(77, "no background images"),
     _check(78, "attributes", note="left out: no format read here declares which attributes a class must have"),
     _check(79, "unlabelled beside labelled neighbours"),
-    _check(80, "label errors by a model", "likely-label-errors likely-unlabelled-objects"),
+    _check(
+        80, "label errors by a model", "mislabelled-image overlooked-object misplaced-box swapped-class "
+        "likely-label-errors likely-unlabelled-objects",
+    ),
     _check(81, "outliers among embeddings", note="left out: it needs a network's features; compare check 20"),
     _check(82, "class shares differ between splits"),
     _check(83, "pictures differ between splits"),

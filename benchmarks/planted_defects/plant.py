@@ -144,9 +144,9 @@ class Registry:
 
 
 def sites(root: Path, plants: list[Plant]) -> Iterator[tuple[Plant, Site]]:
-    """A picture of its own for each plant of one format: of the training split, with two objects or more."""
-    free = [shot for shot in shots() if shot.split == "train" and len(shot.things) > 1]
-    for plant, shot in zip(plants, free, strict=False):
+    """A picture of its own for each plant of one format: of the training split, with three objects or more."""
+    free = [shot for shot in shots() if shot.split == "train" and len(shot.things) > 2]
+    for plant, shot in zip(plants, free[: len(plants)], strict=True):
         yield plant, Site(root, shot)
 
 

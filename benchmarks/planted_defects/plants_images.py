@@ -372,7 +372,13 @@ def mirrored_into_val(s: Site) -> None:
     _into_val(s, s.opened().transpose(Image.Transpose.FLIP_LEFT_RIGHT), f"{s.stem}_aug1.jpg")
 
 
-@plant("folders", 30, "split-leak-by-augmentation", alone=True, also="near-duplicate-image split-leak-by-group")
+@plant(
+    "folders",
+    30,
+    "split-leak-by-augmentation",
+    alone=True,
+    also="near-duplicate-image split-leak-by-group split-leak-near",
+)
 def generated_versions_in_both(s: Site) -> str:
     """A hosted tool exported several versions of each picture, `<name>.rf.<hash>.jpg`, over both splits."""
     rng = np.random.default_rng(5)

@@ -3,7 +3,6 @@
 import numpy as np
 from benchmarks.planted_defects.clean import CLASSES
 from benchmarks.planted_defects.plant import REFUSED, Registry, Site
-from benchmarks.planted_defects.scenes import noise
 from PIL import Image
 
 YOLO = Registry()
@@ -103,10 +102,10 @@ def row_twice(s: Site) -> None:
 
 @plant("yolo", 44, "duplicate-box")
 def drawn_twice(s: Site) -> None:
-    """Two annotators drew the same object, a pixel apart."""
+    """An object was drawn anew and the first box stayed: they lie a percent of their sides apart."""
     with s.rows() as rows:
         x, y, w, h = map(float, rows[0][1:])
-        rows.append([rows[0][0], *(f"{v:.6f}" for v in (x + 0.002, y - 0.002, w, h))])
+        rows.append([rows[0][0], *(f"{v:.6f}" for v in (x + 0.01 * w, y - 0.01 * h, w, h))])
 
 
 @plant("yolo", 45, "conflicting-box")
@@ -308,9 +307,9 @@ def no_picture_without_objects(s: Site) -> str:
 
 @plant("yolo", 79, "suspicious-unlabelled", also="near-duplicate-image")
 def neighbour_left_unlabelled(s: Site) -> str:
-    """Two frames a moment apart: one has its boxes, the other an empty label file."""
+    """Two frames of a fixed camera, a cloud apart: one has its boxes, the other an empty label file."""
     rng = np.random.default_rng(8)
-    values = np.roll(s.pixels(), 2, axis=1) + 3 * noise(rng, s.shot.height, s.shot.width)[..., None]
+    values = 0.93 * s.pixels() + rng.normal(0, 4, s.pixels().shape)
     Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).save(s.picture.with_name(f"{s.stem}_next.jpg"))
     s.file(f"{s.stem}.txt").with_name(f"{s.stem}_next.txt").write_text("")
     return f"{s.stem}_next"

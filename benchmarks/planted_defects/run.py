@@ -20,7 +20,6 @@ import json
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,13 @@ def snellen(forms: Sequence[str], sets: CleanSets, folder: Path) -> tuple[dict[s
     return rows, {form: list(alarms(form, sets)) for form in forms}
 
 
-def _fitting(issues: Sequence[Issue], kinds: frozenset[str], known: Counter[Issue]) -> list[Issue]:
-    return [i for i in issues if i[1] in kinds and not known[i]]
+def _without(issues: Sequence[Issue], root: Path) -> list[Issue]:
+    """The issues without the path of the set in their texts, so that those of two copies can be compared."""
+    return [(severity, kind, text.replace(str(root), "")) for severity, kind, text in issues]
+
+
+def _fitting(issues: Sequence[Issue], kinds: frozenset[str], known: frozenset[Issue]) -> list[Issue]:
+    return [issue for issue in issues if issue[1] in kinds and issue not in known]
 
 
 def peer(name: str, python: Path, forms: Sequence[str], sets: CleanSets, folder: Path) -> Row:
@@ -58,16 +62,14 @@ def peer(name: str, python: Path, forms: Sequence[str], sets: CleanSets, folder:
     with Peer(name, python) as running:
         for form in (f for f in forms if f in running.module.FORMATS):
             clean = running.ask(form, sets.path(form))
+            known = frozenset(_without(clean.issues, sets.path(form)))
             false[form] = [f"{i[0]} {i[1]}: {i[2]}" for i in clean.issues if i[0] in ("error", "warning")]
             if clean.error:
                 crashes[f"{form}, clean"] = clean.error
             for plant in (p for p in PLANTS if p.format == form):
                 root, place = plant_alone(plant, sets, folder / "peer")
                 answer = running.ask(form, root)
-                # Texts hold the set's own path: it is taken away before they are compared with those of the clean set.
-                known = Counter((s, k, t.replace(str(sets.path(form)), "")) for s, k, t in clean.issues)
-                here = [(s, k, t.replace(str(root), "")) for s, k, t in answer.issues]
-                found = _fitting(here, running.fits(plant.check), known)
+                found = _fitting(_without(answer.issues, root), running.fits(plant.check), known)
                 rows[plant.key] = {"alone": bool(found), "together": None, "said": found[0][2][:200] if found else ""}
                 if answer.error:
                     crashes[plant.key] = answer.error
@@ -77,7 +79,7 @@ def peer(name: str, python: Path, forms: Sequence[str], sets: CleanSets, folder:
             if answer.error:
                 crashes[f"{form}, together"] = answer.error
             for plant, place in planted:
-                found = _fitting(answer.issues, running.fits(plant.check), Counter())
+                found = _fitting(_without(answer.issues, folder / "peer"), running.fits(plant.check), known)
                 rows[plant.key]["together"] = any(place in i[2] for i in found)
             shutil.rmtree(folder / "peer")
     return {"plants": rows, "alarms": false, "crashes": crashes}
