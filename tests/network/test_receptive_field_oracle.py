@@ -195,7 +195,7 @@ def steps_of(draw: st.DrawFn) -> list[Step]:
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps_of())
 def test_random_graphs_see_what_the_gradient_reaches(steps: list[Step]) -> None:
     shape = (1, CHANNELS, SIDE, SIDE)
@@ -221,5 +221,5 @@ def test_a_transposed_convolution_can_leave_rows_that_see_nothing() -> None:
     step = Step("transposed", (0,), {"weight": (CHANNELS, CHANNELS, 1, 2), "stride": (2, 2), "padding": (0, 0)})
     field = told_field(Graph([step]), (1, CHANNELS, 8, 8))
     assert field is not None
-    assert (field.h.sizes, field.w.sizes) == ([1, 0], [1])
+    assert (field.h.sizes, field.w.sizes) == ([1, 0], [1, 1])
     assert reached_pixels(Graph([step]), (1, CHANNELS, 8, 8), [(4, 4), (5, 4)]) == [((2, 2), (2, 2)), None]
