@@ -16,7 +16,7 @@ KNOWN_MISSES = frozenset({
     "voc/size-zero",  # 0 x 0 is taken for "not stated"
     "yolo/two-lists-of-classes",  # classes.txt beside the labels is not read
 })  # fmt: skip
-QUICK = ("yolo", "coco-polygons", "voc", "csv", "folders")
+QUICK = ("yolo", "coco-polygons", "folders")
 """Formats whose clean sets are looked at in every run of the tests."""
 
 
