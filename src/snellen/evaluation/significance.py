@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, ndtr, stdtr, stdtrit  # type: ignore[import-untyped]
+from scipy.special import bdtr, ndtr, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 
