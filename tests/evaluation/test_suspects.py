@@ -23,7 +23,9 @@ def said(labels: pl.DataFrame, guesses: pl.DataFrame, images: list[str], **optio
 
 
 @pytest.mark.parametrize(
-    ("kind", "spoil"), [("overlooked", left_out), ("swapped", renamed), ("misplaced", moved)], ids=lambda v: str(v)
+    ("kind", "spoil"),
+    [("overlooked", left_out), ("swapped", renamed), ("misplaced", moved)],
+    ids=["overlooked", "swapped", "misplaced"],
 )
 def test_each_kind_of_wrong_label_is_told_from_the_others(kind: str, spoil: object) -> None:
     truth, guesses, images = healthy()
