@@ -132,4 +132,5 @@ def test_functions_whose_backward_needs_values_are_named() -> None:
 
     facts = examine(Net(), (2, 4))
     assert facts.macs == facts.backward_macs == 32
-    assert facts.assumptions is not None and "backward of Picky not counted" in facts.assumptions[0]
+    assert facts.assumptions is not None
+    assert "backward of Picky not counted" in facts.assumptions[0]

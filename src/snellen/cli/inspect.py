@@ -1,5 +1,6 @@
 """`snellen inspect`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +10,37 @@ from snellen.cli import common
 from snellen.cli.common import FailOnOption, Format, FormatOption, IgnoreOption, OutputOption, SelectOption
 
 
+class Convention(StrEnum):
+    """Whose way of counting the cost is told in."""
+
+    MACS = "macs"
+    FLOPS = "flops"
+    FVCORE = "fvcore"
+    THOP = "thop"
+    PTFLOPS = "ptflops"
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command("inspect")(inspect)
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="Name of a model: ours, timm's or torchvision's.")],
+    model: Annotated[str, typer.Argument(help="A model: ours, timm's, torchvision's, smp:NAME or transformers:TYPE.")],
     size: Annotated[int | None, typer.Option("--size", min=1, help="Side of the square input, pixels.")] = None,
+    input: Annotated[str | None, typer.Option("--input", help="Shape of one input, such as 3x640x480.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Inputs in the examined batch.")] = 1,
     data: Annotated[Path | None, typer.Option("--data", help="A dataset to judge the network against.")] = None,
     classes: Annotated[int | None, typer.Option("--classes", min=1, help="Classes of the head.")] = None,
+    convention: Annotated[
+        Convention, typer.Option("--convention", help="Count the cost as this tool does.")
+    ] = Convention.MACS,
+    depth: Annotated[int | None, typer.Option("--depth", min=1, help="Print the layers, folded to this depth.")] = None,
+    card: Annotated[
+        str | None, typer.Option("--card", help="Tell the largest batch for a card: 24GiB, rtx-4090, a100-80.")
+    ] = None,
+    optimizer: Annotated[str, typer.Option("--optimizer", help="Optimizer whose state the card holds.")] = "adamw",
+    amp: Annotated[bool, typer.Option("--amp", help="Train in mixed precision.")] = False,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = Format.TEXT,
@@ -26,10 +48,31 @@ def inspect(
     fail_on: FailOnOption = None,
 ) -> None:
     """Examine a network before it is trained: cost, memory, receptive field, wiring."""
+    from snellen.network.budget import OPTIMIZER_STATE, card_bytes
+    from snellen.report.inspection import InspectionOptions, inspection_text
     from snellen.verbs.inspect import inspect as run
 
+    if optimizer not in OPTIMIZER_STATE:
+        raise typer.BadParameter(f"expected one of {', '.join(OPTIMIZER_STATE)}", param_hint="--optimizer")
+    if card is not None:
+        card_bytes(card)
     settings = common.settings_from(select, ignore, fail_on)
     with common.progress_bar() as progress:
-        result = run(model, input_size=size, data=data, num_classes=classes, settings=settings, progress=progress)
+        result = run(
+            model, _shape(input), input_size=size, batch=batch, data=data, num_classes=classes, settings=settings,
+            progress=progress,
+        )  # fmt: skip
     common.write_result(result, format, output)
+    if format is Format.TEXT and output is None and result.network is not None:
+        options = InspectionOptions(convention.value, depth, card, optimizer, amp)
+        typer.echo("\n" + inspection_text(result.network, options), nl=False)
     raise typer.Exit(common.exit_code(result))
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise typer.BadParameter(f"{text!r}: write a shape such as 3x640x640", param_hint="--input")
+    return tuple(int(p) for p in parts)

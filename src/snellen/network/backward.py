@@ -15,13 +15,15 @@ def custom_functions(outputs: Iterable[Tensor]) -> list[str]:
     """Names of the user-written `autograd.Function`s that gradients of `outputs` run through, sorted."""
     waiting = [t.grad_fn for t in outputs if t.grad_fn is not None]
     seen = set(waiting)
-    found = set()
+    found: set[str] = set()
     while waiting:
         node = waiting.pop()
         if isinstance(node, torch.autograd.function.BackwardCFunction):
             # Operators that libraries add have generated functions: GeneratedBackwardFor_torchvision_nms_default.
             name = node.name().removesuffix("Backward").removesuffix("_default")
-            found.add(name.removeprefix("GeneratedBackwardFor_"))
+            added = name.removeprefix("GeneratedBackwardFor_")
+            if added == name or added.replace("_", ".", 1) in MACS:
+                found.add(added)
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)

@@ -9,7 +9,7 @@ from torch import Tensor
 from snellen.errors import UseError
 
 
-class DataDependent(UseError):
+class DataDependentError(UseError):
     """The forward pass read a value, and the caller wants real values rather than an assumption."""
 
 
@@ -24,8 +24,8 @@ class Bounds:
     def result(self, name: str, args: Sequence[Any], kwargs: Any) -> Any:
         """The result of operator `name` at its upper bound; None where it depends on shapes alone.
 
-        Raises DataDependent when a value is read and values are not to be assumed; a detector, whose proposals were
-        bounded already, is never asked for values.
+        Raises DataDependentError when a value is read and values are not to be assumed; a detector, whose proposals
+        were bounded already, is never asked for values.
         """
         bound = _BOUNDED.get(name)
         if bound is None:
@@ -35,9 +35,10 @@ class Bounds:
             return None
         if name == "aten._local_scalar_dense":
             if not self._assume_values and not self._most:
-                raise DataDependent("the forward pass depends on values")
+                raise DataDependentError("the forward pass depends on values")
             self._values += 1
-            return True if x.dtype == torch.bool else 1.0 if x.is_floating_point() else 1
+            # A condition that does not hold ends every loop.
+            return False if x.dtype == torch.bool else 1.0 if x.is_floating_point() else 1
         out = bound(x, args, kwargs)
         if out is not None:
             most = out[0] if isinstance(out, tuple) else out
@@ -50,7 +51,7 @@ class Bounds:
         told = [_TOLD[name].format(count) for name, count in sorted(self._most.items())]
         if self._values:
             many = f"{self._values} values" if self._values > 1 else "one value"
-            told.append(f"{many} that the forward pass reads from its data taken as 1 (true)")
+            told.append(f"{many} that the forward pass reads from its data taken as 1, or false")
         return told
 
 

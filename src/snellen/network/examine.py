@@ -135,6 +135,7 @@ def _module_columns(record: Record) -> dict[str, Any]:
         "step": record.step or _per_axis(record, "stride"),
         "dilation": record.dilation or _per_axis(record, "dilation"),
         "groups": groups if isinstance(groups, int) else None,
+        "heads": module.num_heads if isinstance(module, nn.MultiheadAttention) else None,
         "has_bias": has_bias,
         "dropout": float(module.p) if isinstance(module, _DropoutNd) else None,
     }
@@ -145,8 +146,9 @@ def _per_axis(record: Record, name: str) -> list[int] | None:
     value = getattr(record.module, name, None)
     if isinstance(value, int):
         value = [value] * (1 if record.kind.endswith("1d") else 3 if record.kind.endswith("3d") else 2)
-    whole = isinstance(value, (list, tuple)) and all(isinstance(n, int) for n in value)
-    return [int(n) for n in value] if whole else None
+    if isinstance(value, (list, tuple)) and all(isinstance(n, int) for n in value):
+        return [int(n) for n in value]
+    return None
 
 
 def _level_rows(model: nn.Module, trace: Trace, task: str) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ LAYERS: Schema = {
     "step": (pl.List(pl.Int64()), "stride of this convolution or pooling alone, per axis; null elsewhere"),
     "dilation": (pl.List(pl.Int64()), "dilation of a convolution or pooling, per axis; null elsewhere"),
     "groups": (pl.Int64(), "groups of a convolution"),
+    "heads": (pl.Int64(), "heads of nn.MultiheadAttention; null elsewhere"),
     "has_bias": (pl.Boolean(), "a bias parameter exists; null where the kind has none"),
     "dropout": (pl.Float64(), "drop probability of a dropout layer; null elsewhere"),
     "next_kind": (pl.String(), "kind of the only consumer of the output; null when several or none"),

@@ -253,7 +253,12 @@ def _reduce(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: 
 
 def _along(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     """Softmax and running sums: each output sees the whole of one dimension."""
-    return field.mixed() if field.spatial(int(args[1] if len(args) > 1 else -1)) else field
+    return field.mixed() if field.spatial(int(args[1] if len(args) > 1 else kwargs.get("dim", -1))) else field
+
+
+def _best(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+    """The largest of one dimension, which stands behind their number."""
+    return _along((args[0], *args[2:]), kwargs, out, field)
 
 
 def _shuffle(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
@@ -376,7 +381,8 @@ RULES: Mapping[str, Rule] = {
     **_named(_expand, "expand"),
     **_named(_roll, "roll"),
     **_named(_reduce, "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm logsumexp norm"),
-    **_named(_along, "_softmax _log_softmax _safe_softmax cumsum topk sort"),
+    **_named(_along, "_softmax _log_softmax _safe_softmax cumsum sort"),
+    **_named(_best, "topk"),
     **_named(_shuffle, "pixel_shuffle"),
     **_named(_unshuffle, "pixel_unshuffle"),
     **_named(

@@ -348,6 +348,7 @@ def operator_name(op: torch._ops.OpOverload) -> str:
 
 UNTAGGED = frozenset(
     {
+        "floor_divide",
         "hardswish",
         "hardsigmoid",
         "leaky_relu",
@@ -386,7 +387,7 @@ def backward_macs(name: str, macs: int, args: Sequence[Any]) -> int:
 _ATTENTION = frozenset(n for n, count in MACS.items() if count is _attention)
 _OPERANDS: Mapping[str, tuple[int, ...]] = {
     "aten._trilinear": (0, 1, 2),
-    **{name: (1, 2) for name in ("aten.addmm", "aten.addmv", "aten.addbmm", "aten.baddbmm", "aten._addmm_activation")},
+    **dict.fromkeys(("aten.addmm", "aten.addmv", "aten.addbmm", "aten.baddbmm", "aten._addmm_activation"), (1, 2)),
 }
 """Arguments that are multiplied, where they are not the first two."""
 

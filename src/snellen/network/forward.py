@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
 from snellen.network.backward import counted_backward, custom_functions
-from snellen.network.bounds import Bounds, DataDependent
+from snellen.network.bounds import Bounds, DataDependentError
 from snellen.network.fused import FusedAttention
 from snellen.network.memory import SavedForBackward
 from snellen.network.shadow import ExamineError, double_of
@@ -37,8 +37,8 @@ class Pass:
 def run_forward(model: nn.Module, inputs: Any, *, name: str) -> Pass:
     """Run a double of `model` on `inputs`, a shape or any nest of tensors.
 
-    The pass has no values. Where the model asks for one, the answer is taken as 1; but if example inputs and weights
-    are real, a copy of the model runs on them instead. Detectors are never run: their proposals are bounded.
+    The pass has no values. Where the model asks for one, the answer is taken as 1, or false; but if example inputs and
+    weights are real, a copy of the model runs on them instead. Detectors are never run: their proposals are bounded.
     Raises ExamineError where the model cannot be copied or does not run.
     """
     # Neither the caller's inference mode nor gradients switched off change what is measured.
@@ -46,7 +46,7 @@ def run_forward(model: nn.Module, inputs: Any, *, name: str) -> Pass:
         values = _have_values(inputs) and not any(p.is_meta for p in model.parameters())
         try:
             return _forward(double_of(model, "meta"), inputs, name, "meta", assume_values=not values)
-        except DataDependent:
+        except DataDependentError:
             done = _forward(double_of(model, "cpu"), inputs, name, "cpu", assume_values=True)
             done.assumptions.append("the forward pass depends on values: it was run on the given inputs")
             return done
@@ -68,7 +68,7 @@ def _forward(double: nn.Module, inputs: Any, name: str, device: str, *, assume_v
         try:
             with saved, FusedAttention(), tracer:
                 output = double(*args, **kwargs)
-        except DataDependent:
+        except DataDependentError:
             raise
         except Exception as error:
             # Whatever a user's forward raises is told as what it is: a network that does not run at this size.

@@ -1,6 +1,7 @@
 """Networks by name, built without weights."""
 
 import difflib
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,21 +12,30 @@ from snellen.network.shadow import ExamineError, weightless_double
 
 
 def load_model(spec: str, *, num_classes: int | None = None) -> nn.Module:
-    """Build `timm:NAME`, `torchvision:NAME`, or a plain name (timm first, then torchvision) on the meta device.
+    """Build a network on the meta device.
 
-    Raises ExamineError for an unknown name, naming the nearest, and for one that cannot be built.
+    `spec` is `timm:NAME`, `torchvision:NAME`, a plain name (timm first, then torchvision), `smp:DECODER/ENCODER`
+    (segmentation_models_pytorch), or `transformers:TYPE`, a model type of that package such as `vit`, in the default
+    configuration that the package holds.
+
+    Raises ExamineError for an unknown name, naming the nearest, for a package that is not installed, and for a network
+    that cannot be built.
     """
-    import timm
-    import torchvision
-
     library, colon, name = spec.partition(":")
     if not colon:
         library, name = "", spec
+    extra: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if library == "smp":
+        return _segmenter(spec, name, num_classes)
+    if library == "transformers":
+        return _transformer(spec, name, num_classes)
     if library not in ("", "timm", "torchvision"):
-        raise ExamineError(f"unknown library {library!r} in {spec!r}: timm or torchvision")
+        raise ExamineError(f"unknown library {library!r} in {spec!r}: timm, torchvision, smp or transformers")
+    import timm
+    import torchvision
+
     ours: list[str] = timm.list_models() if library != "torchvision" else []
     theirs: list[str] = torchvision.models.list_models() if library != "timm" else []
-    extra: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if library != "torchvision" and timm.is_model(name):
         return _without_weights(spec, lambda: timm.create_model(name, pretrained=False, **extra))
     if name in theirs:
@@ -37,6 +47,32 @@ def load_model(spec: str, *, num_classes: int | None = None) -> nn.Module:
         return _without_weights(spec, lambda: torchvision.models.get_model(name, weights=None, **extra))
     near = difflib.get_close_matches(name, [*ours, *theirs], 1)
     raise ExamineError(f"no network is called {spec!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _segmenter(spec: str, name: str, num_classes: int | None) -> nn.Module:
+    smp = _package("segmentation_models_pytorch", spec)
+    decoder, _, encoder = name.partition("/")
+    options: dict[str, Any] = {"encoder_weights": None, "classes": num_classes or 1}
+    return _without_weights(spec, lambda: smp.create_model(decoder, encoder or "resnet34", **options))
+
+
+def _transformer(spec: str, name: str, num_classes: int | None) -> nn.Module:
+    transformers = _package("transformers", spec)
+    if name not in transformers.CONFIG_MAPPING:
+        near = difflib.get_close_matches(name, list(transformers.CONFIG_MAPPING), 1)
+        raise ExamineError(f"transformers has no type {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    config = transformers.CONFIG_MAPPING[name]()
+    if num_classes is None:
+        return _without_weights(spec, lambda: transformers.AutoModel.from_config(config))
+    config.num_labels = num_classes
+    return _without_weights(spec, lambda: transformers.AutoModelForImageClassification.from_config(config))
+
+
+def _package(package: str, spec: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ExamineError(f"{spec}: {package} is not installed (pip install {package.replace('_', '-')})") from error
 
 
 def _without_weights(spec: str, build: Callable[[], Any]) -> nn.Module:

@@ -58,7 +58,8 @@ def weightless_double(model: nn.Module) -> nn.Module:
 def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
     """A deep copy of `model`, in eval mode and without the user's hooks; on the meta device no weight is copied.
 
-    Compiled modules are replaced by what they were compiled from. Hooks of `torch.nn.utils` (weight and spectral norm) stay, because they compute the weights.
+    Compiled modules are replaced by what they were compiled from. Hooks of `torch.nn.utils` (weight and spectral norm)
+    stay, because they compute the weights.
     Raises ExamineError when a part cannot be copied.
     """
     memo: dict[int, Any] = {}

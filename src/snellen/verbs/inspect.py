@@ -1,10 +1,9 @@
 """`inspect`: examine a network before it is trained, alone or against a dataset."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snellen.environment import environment
-from snellen.errors import UseError
 from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
 from snellen.findings.severity import Tier
@@ -14,6 +13,7 @@ from snellen.result import Result
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.export import ExportedProgram
 
 
 DEFAULT_CLASSES = {"classification": 1000, "detection": 80}
@@ -21,22 +21,30 @@ DEFAULT_CLASSES = {"classification": 1000, "detection": 80}
 
 
 def inspect(
-    model: "str | nn.Module",
+    model: "str | nn.Module | ExportedProgram",
+    inputs: Any = None,
     *,
     input_size: int | None = None,
+    batch: int = 1,
     data: str | Path | None = None,
     num_classes: int | None = None,
     settings: LoadedSettings | None = None,
     progress: Progress = silent,
 ) -> Result:
-    """Examine `model`, a module or a name (ours, timm's, torchvision's), at a square input of `input_size` pixels.
+    """Examine `model` at one input: a module, an exported program, or a name (see `load_model` and our own).
 
     Names of libraries are built without weights, so that a network of any size is examined in seconds.
+
+    `inputs` is the shape of one input without its batch, as integers (3, 640, 640), of which `batch` are taken, or any
+    nest of example tensors: a tensor, a tuple of positional arguments, a dict of keyword arguments. Without it the
+    input is a square image of `input_size` pixels.
 
     With `data`, input size, class count and anchors of a named model are those a training on it would use, and the
     rules that join network and data run too. Without it, `input_size` is 224, and `num_classes` the library's default.
     Raises UseError on an unknown name or an input size the network cannot take.
     """
+    from torch import nn
+
     from snellen.data.examine import examine as examine_data
     from snellen.models.registry import OWN_CLASSIFIER, create, model_names
     from snellen.network.examine import examine
@@ -48,7 +56,7 @@ def inspect(
     facts = examine_data(Path(data), tier=Tier.HEADERS, progress=progress) if data is not None else None
     size = input_size or 224
     if not isinstance(model, str):
-        name, network = type(model).__name__, model
+        name, network = type(model).__name__, model if isinstance(model, nn.Module) else model.module()
     elif facts is not None:
         recipe = default_recipe(facts, model=model, **({"image_size": input_size} if input_size else {}))
         name, network, size = model, build_model(facts, recipe), recipe.image_size
@@ -58,13 +66,11 @@ def inspect(
         name, network = model, create(model, task=task, num_classes=classes, image_size=size)
     else:
         name, network = model, load_model(model, num_classes=num_classes)
-    try:
-        found = examine(network, (1, 3, size, size), name=name, task=str(getattr(network, "task", "")))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UseError(
-            f"{name}: does not take an input of 3 x {size} x {size} ({reason}); name another --size"
-        ) from error
+    if inputs is None:
+        inputs = (batch, 3, size, size)
+    elif isinstance(inputs, (list, tuple)) and inputs and all(type(n) is int for n in inputs):
+        inputs = (batch, *inputs)
+    found = examine(network, inputs, name=name, task=str(getattr(network, "task", "")))
     rules = [rule for rule in chosen_rules(settings.values) if NetworkFacts in rule.needs().values()]
     subjects = [f for f in (facts, found) if f is not None]
     verdict = judge(subjects, settings, rules=rules, data_root=Path(facts.root) if facts else None)
