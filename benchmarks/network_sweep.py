@@ -33,7 +33,7 @@ def shape_of(library: str, name: str, model: torch.nn.Module) -> Any:
     if name.startswith("raft"):
         image = torch.empty(1, 3, 128, 128, device="meta")
         return image, image
-    if name.startswith(("mvit", "swin3d")):
+    if name.startswith(("mvit", "swin3d", "s3d")):
         return 1, 3, 16, 224, 224
     if name in torchvision.models.list_models(torchvision.models.video):
         return VIDEO
