@@ -19,7 +19,8 @@ NEAREST = 8
 """Candidates an image may bring in; of those with more, the nearest are looked at."""
 MEMBERS = 4
 """Of the images that share one hash, so many stand for all of them against others."""
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32]
+"""Of a million images that all look alike there are many millions."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def candidates(images: pl.DataFrame, progress: Callable[[int, int], None]) -> Ca
         notes.append(f"near-duplicates were sought within {narrowed} bits of hash, not {RADIUS}: too many are alike")
     if crowded:
         notes.append(
-            f"{crowded:,} images have {hamming.MOST} or more others of nearly their hash: the nearest were compared"
+            f"{crowded:,} pictures have {hamming.MOST} or more others of nearly their hash: the nearest were compared"
         )
     found = found[np.lexsort((found[:, 3], found[:, 1], found[:, 0]))]
     orientation, windows = np.divmod(found[:, 2], len(WINDOWS))
@@ -76,7 +77,7 @@ class _Groups:
     """Images by hash: those that share one are searched for once."""
 
     def __init__(self, hashes_N: NDArray[np.uint64]) -> None:
-        self._order = np.argsort(hashes_N, kind="stable")
+        self._order = np.argsort(hashes_N, kind="stable").astype(np.int32)
         ordered = hashes_N[self._order]
         self._start = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else _NONE
         self._size = np.diff(np.append(self._start, len(ordered)))
@@ -92,7 +93,7 @@ class _Groups:
             first = np.repeat(self._order[self._start[groups] + member], later)
             step = np.arange(later.sum()) - np.repeat(np.cumsum(later) - later, later)
             second = self._order[np.repeat(self._start[groups] + member + 1, later) + step]
-            rows.append(np.stack([first, second, np.zeros_like(first), np.zeros_like(first)], axis=1))
+            rows.append(np.stack([first, second, np.zeros_like(first), np.zeros_like(first)], axis=1).astype(np.int32))
         return np.concatenate(rows)
 
     def expanded(self, rows: Ints) -> Ints:

@@ -18,20 +18,20 @@ Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
 BANDS = 4
-MOST = 32
+MOST = 16
 """Pairs a hash may be in: low-information pictures resemble thousands, and more of them tell nothing new."""
-CHECKS = 10_000_000_000
-"""Comparisons a search may take, about 10 s of one core; above it, the radius is lowered. A million hashes that are
-spread evenly take a fifth of it at a radius of 8."""
+CHECKS = 6_000_000_000
+"""Comparisons a search may take, about 6 s of one core; above it, the radius is lowered. A million hashes that are
+spread evenly take half of it at a radius of 8."""
 
 
 @dataclass(frozen=True)
 class Near:
     """Pairs: (P,) positions `first` and `second`, and their `distance` in bits; each pair once."""
 
-    first: Ints
-    second: Ints
-    distance: Ints
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    distance: NDArray[np.int32]
     radius: int
     """The radius that was searched: the one asked for, or less where that had taken more than CHECKS comparisons."""
     crowded: int
@@ -158,7 +158,7 @@ def _scan(query, targets, start, end, limit, hits):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def _join(queries_Q, query_bands, targets_T, target_bands, radius, thresholds, masks, upto, bits, symmetric, most):  # type: ignore[no-untyped-def]
-    pairs = np.empty((1024, 3), dtype=np.int64)
+    pairs = np.empty((1024, 3), dtype=np.int32)
     found = 0
     degree = np.zeros(len(targets_T), dtype=np.int64)
     met = np.zeros(len(targets_T), dtype=np.int64)
@@ -213,7 +213,9 @@ def _keep(one, query, hits, targets, target_at, b, thresholds, bits, symmetric, 
         for earlier in range(b):
             seen |= thresholds[earlier] >= 0 and _ones(apart & bits[earlier]) <= np.uint64(max(thresholds[earlier], 0))
         if not seen:
-            pairs[found] = one, two, np.int64(_ones(apart))
+            pairs[found, 0] = one
+            pairs[found, 1] = two
+            pairs[found, 2] = _ones(apart)
             found += 1
             degree[one] += 1
             degree[two] += 1
@@ -222,6 +224,6 @@ def _keep(one, query, hits, targets, target_at, b, thresholds, bits, symmetric, 
 
 @njit(cache=True)
 def _grown(pairs, size):  # type: ignore[no-untyped-def]
-    out = np.empty((size, 3), dtype=np.int64)
+    out = np.empty((size, 3), dtype=np.int32)
     out[: len(pairs)] = pairs
     return out

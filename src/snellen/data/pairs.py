@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from snellen.progress import Progress
 
 THUMBNAILS = 4096
 """So many are held at once, 29 kB each."""
+VAIN = 4
+"""Comparisons an image may take part in that find two things: pictures of few looks share their hashes with many."""
 EQUAL = 0.9999
 """Likeness from which two images of one size and mode are decoded in full, to see whether all pixels are equal."""
 _TURNS = {"turned by 90": "turned by 270", "turned by 270": "turned by 90"}
@@ -55,11 +56,14 @@ def _confirmed(
     shapes = list(zip(*shape, strict=True))
     thumbnails = _Thumbnails(root, names)
     joined = _Joined(len(names))
+    vain = [0] * len(names)
+    total = len(found.whole)
     for done, tries in _tries(found):
-        if done % 256 == 0:
-            progress("compare near-duplicates", done, len(found.whole))
+        progress("compare near-duplicates", done, total)
         first, second = sorted(tries[0][:2])
         if splits[first] == splits[second] and joined.already(first, second):
+            continue
+        if max(vain[first], vain[second]) >= VAIN:
             continue
         verdict = verdicts.get(hashes[first], hashes[second])
         if verdict is None:
@@ -72,6 +76,8 @@ def _confirmed(
             verdicts.put(hashes[first], hashes[second], verdict)
         kind, orientation, similarity = verdict
         if kind is None:
+            vain[first] += 1
+            vain[second] += 1
             continue
         if splits[first] == splits[second] and kind in ("pixels", "near"):
             joined.join(first, second)
@@ -79,7 +85,7 @@ def _confirmed(
             "image": names[first], "other": names[second], "kind": kind, "orientation": orientation,
             "similarity": similarity, "distance": tries[0][4],
         }  # fmt: skip
-    progress("compare near-duplicates", len(found.whole), len(found.whole))
+    progress("compare near-duplicates", total, total)
 
 
 Try = tuple[int, int, int, int, int]
@@ -87,15 +93,21 @@ Try = tuple[int, int, int, int, int]
 
 
 def _tries(found: Candidates) -> Iterator[tuple[int, list[Try]]]:
-    """The ways in which each pair was found, nearest first, and the number of rows before them."""
+    """The ways in which each pair was found, nearest first, and the number of rows until then.
+
+    Pairs come by their first image, so that few thumbnails need holding, and of each the nearest first.
+    """
     low, high = np.minimum(found.whole, found.other), np.maximum(found.whole, found.other)
     order = np.lexsort((found.window, found.distance, high, low))
-    columns = [found.whole, found.other, found.orientation, found.window, found.distance]
-    rows = np.stack([column[order] for column in columns], axis=1)
-    fresh = np.flatnonzero(np.diff(low[order], prepend=-1) | np.diff(high[order], prepend=-1))
-    bounds = np.append(fresh, len(order))
-    for start, end in pairwise(bounds.tolist()):
-        yield start, [tuple(row) for row in rows[start:end].tolist()]
+    low, high, distance = low[order], high[order], found.distance[order]
+    starts = np.flatnonzero(np.diff(low, prepend=-1) | np.diff(high, prepend=-1))
+    ends = np.append(starts[1:], len(order))
+    columns = (found.whole, found.other, found.orientation, found.window, found.distance)
+    done = 0
+    for pair in np.lexsort((high[starts], distance[starts], low[starts])).tolist():
+        rows = order[starts[pair] : ends[pair]]
+        done += len(rows)
+        yield done, list(zip(*(column[rows].tolist() for column in columns), strict=True))
 
 
 def _judged(tries: list[Try], thumbnails: "_Thumbnails") -> Verdict | None:
