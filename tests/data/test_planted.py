@@ -10,12 +10,6 @@ from benchmarks.planted_defects.plant import LEDGER, REFUSED, Plant
 
 from snellen.findings.registry import all_rules
 
-KNOWN_MISSES = frozenset({
-    "coco/absolute-windows-path",  # taken for a relative path: missing-image says that it is not there
-    "csv/cells-missing",  # a row without corners counts as a background row, whatever else it lacks
-    "voc/size-zero",  # 0 x 0 is taken for "not stated"
-    "yolo/two-lists-of-classes",  # classes.txt beside the labels is not read
-})  # fmt: skip
 QUICK = ("yolo", "coco-polygons", "folders")
 """Formats whose clean sets are looked at in every run of the tests."""
 
@@ -24,7 +18,7 @@ def sample() -> list[Plant]:
     """One plant of every format and a second of the large ones."""
     found = []
     for form in MAKERS:
-        mine = [p for p in PLANTS if p.format == form and p.key not in KNOWN_MISSES]
+        mine = [p for p in PLANTS if p.format == form]
         found += mine[len(mine) // 2 :: max(len(mine) // 2, 20)][:2]
     return found
 
@@ -76,6 +70,6 @@ def test_all_plants_of_a_format(form: str, sets: CleanSets, tmp_path: Path) -> N
     assert alarms(form, sets) == ()
     outcomes = [alone(plant, sets, tmp_path) for plant in PLANTS if plant.format == form]
     missed = {o.plant.key: o.said for o in outcomes if not o.found}
-    assert missed.keys() <= KNOWN_MISSES, missed
-    assert {o.plant.key: o.strange for o in outcomes if o.strange and o.plant.key not in KNOWN_MISSES} == {}
-    assert {o.plant.key for o in together(form, sets, tmp_path) if not o.found} <= KNOWN_MISSES
+    assert not missed, missed
+    assert {o.plant.key: o.strange for o in outcomes if o.strange} == {}
+    assert [o.plant.key for o in together(form, sets, tmp_path) if not o.found] == []

@@ -171,6 +171,8 @@ def inside(root: Path, base: Path, text: str) -> Path:
     """`text` as a path below `root`, seen from `base`. Raises RecordError when it is unusable or leaves `root`."""
     if not text.strip() or "\0" in text or len(text) > 1024:
         raise RecordError("the path is empty, too long or holds a NUL byte")
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        raise RecordError("the path is absolute, on a drive of Windows")
     text = clean(text.replace("\\", "/"))
     path = Path(os.path.normpath(base / text))
     if not path.is_relative_to(os.path.normpath(root)):

@@ -243,9 +243,10 @@ class _Reading:
             return
         key = self.keys[name] if name in self.keys else self._image(row, name, cells)
         written = [self._cell(cells, side) for side in SIDES]
-        if not any(written):
+        label = self._cell(cells, "class")
+        if not any(written) and not label:
             return  # an image without objects
-        corners, label = [number(text) for text in written], self._cell(cells, "class")
+        corners = [number(text) for text in written]
         if None in corners or ("class" in self.table.columns and not label):
             message = f"{self.file}:{row} lacks a class or one of four numbers"
             records.problem("malformed-label", self.file, message, row=row, image=key, value=cells)

@@ -127,7 +127,7 @@ def _read_file(
     size = root.find("size")
     if not records.image(
         key, split=splits.get(path.stem), label_file=file,
-        declared_width=integer(_text(size, "width")) or None, declared_height=integer(_text(size, "height")) or None,
+        declared_width=integer(_text(size, "width")), declared_height=integer(_text(size, "height")),
     ):  # fmt: skip
         records.problem("duplicate-id", file, f"{key} has a second annotation file", image=key, value=name)
         return

@@ -4,6 +4,7 @@ Problem kinds of its own:
 
 * `unnormalized-coordinates`: a row with a value beyond `NORMALIZED_LIMIT`
 * `mixed-label-rows`: boxes beside polygons or poses in one file; trainers read all rows of a file as of one kind
+* `class-list-contradicts`: a classes.txt among the labels numbers a class otherwise than data.yaml
 * `shared-label-file`: two images whose names differ in the suffix alone, so that both have the same labels
 """
 
@@ -81,6 +82,7 @@ def read(path: Path) -> Records:
                 _read_image(records, rows, label_of, image, image if same else named / image.relative_to(actual), split)
     rows.finish()
     _orphans(records)
+    _class_lists(records)
     return records
 
 
@@ -224,6 +226,27 @@ def _read_image(
         return
     if text.strip():
         rows.add(key, file, text, displayed_size(image))
+
+
+def _class_lists(records: Records) -> None:
+    """classes.txt beside the labels, as labelImg leaves it: what contradicts data.yaml is a problem."""
+    names = {number: name for number, (name, _) in records.classes.items()}
+    folders = {records.root / Path(file).parent for file in records.image_rows.column("label_file") if file}
+    for path in sorted(folder / "classes.txt" for folder in folders):
+        if not path.is_file():
+            continue
+        file = records.relative(path)
+        try:
+            listed = read_bytes(path, records.root).decode("utf-8", "replace").split("\n")
+        except RecordError as error:
+            records.problem("corrupt-annotation-file", file, f"{file} {error}")
+            continue
+        listed = [clean(name.strip()) for name in listed if name.strip()]
+        moved = [(i, name) for i, name in enumerate(listed) if names.get(i, name) != name and name in names.values()]
+        if moved:
+            number, name = moved[0]
+            message = f"{file} numbers {name!r} {number}, data.yaml says that {number} is {names[number]!r}"
+            records.problem("class-list-contradicts", file, message, value=name)
 
 
 def _orphans(records: Records) -> None:

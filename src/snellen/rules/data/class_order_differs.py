@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
 from snellen.findings import Category, Finding, Place, Rule
-from snellen.rules.data._records import EXAMPLES
+from snellen.rules.data._records import EXAMPLES, problem_findings
 
 
 class ClassOrderDiffers(Rule):
@@ -12,14 +12,15 @@ class ClassOrderDiffers(Rule):
 
     ## What it does
     Reports class folders of which one split lacks a class that another has, so that numbering them apart gives other
-    numbers.
+    numbers, and class lists beside YOLO labels that contradict data.yaml.
 
     ## Why is this bad?
     torchvision's ImageFolder and Keras number the folders of each split by themselves: with 'cat' missing from val,
     'dog' is 2 in training and 1 in validation. Accuracy is then wrong without a word, often below chance.
 
     ## How it is computed
-    For each split the classes it has are sorted and numbered; reported when a class that both have gets two numbers.
+    A classes.txt among the labels that gives a class of data.yaml another number is reported. For class folders, the
+    classes that each split has are sorted and numbered; reported when a class that both have gets two numbers.
 
     ## Example
         class-order-differs  val numbers 'dog' 1, train numbers it 2 ...
@@ -41,6 +42,8 @@ class ClassOrderDiffers(Rule):
 
     def check(self, data: DataFacts) -> Iterator[Finding]:
         """Yield the findings."""
+        consequence = "the rows of one of the two stand for other classes than are learnt"
+        yield from problem_findings(data, "class-list-contradicts", consequence)
         if data.format != "class-folders":
             return
         numbers = {
