@@ -18,7 +18,7 @@ Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
 BANDS = 4
-MOST = 16
+MOST = 12
 """Pairs a hash may be in: low-information pictures resemble thousands, and more of them tell nothing new."""
 CHECKS = 6_000_000_000
 """Comparisons a search may take, about 6 s of one core; above it, the radius is lowered. A million hashes that are
