@@ -12,6 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from snellen.evaluation.coco_core import IGNORED, RECALL_THRESHOLDS, TRUE, Matching
+from snellen.evaluation.interpolation import interpolated
 from snellen.evaluation.pairs import Bools, Floats, Ints
 from snellen.evaluation.significance import percentile_levels
 
@@ -195,16 +196,7 @@ def _replicate(  # type: ignore[no-untyped-def]
                     reached[n] = found / positives[k]
                     precision[n] = found / (running[i] + moved)
                     n += 1
-            for j in range(n - 1, 0, -1):
-                precision[j - 1] = max(precision[j - 1], precision[j])
-            area, j = 0.0, 0
-            for q in range(len(recalls)):
-                while j < n and reached[j] < recalls[q]:
-                    j += 1
-                if j == n:
-                    break
-                area += precision[j]
-            ap[t, k] = area / len(recalls)
+            ap[t, k] = interpolated(precision, reached, n, recalls)
             seen = 0.0
             for m in range(num_limits):
                 seen += within[m]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from snellen.evaluation.coco_core import RECALL_THRESHOLDS, TRUE, Matching
 from snellen.evaluation.errors import CLASSIFICATION, KINDS, LOCALISATION, Analysis
+from snellen.evaluation.interpolation import interpolated
 from snellen.evaluation.pairs import Bools, Floats, Ints
 
 MISSED, FALSE_POSITIVE, FALSE_NEGATIVE = "missed", "false_positive", "false_negative"
@@ -174,7 +175,7 @@ def _base(counted, starts, positives, recalls, ap):  # type: ignore[no-untyped-d
             precision[n - 1] = n / counted[s]
             recall[n - 1] = n / positives[k]
         if positives[k] > 0:
-            ap[k] = _interpolated(precision, recall, n, recalls)
+            ap[k] = interpolated(precision, recall, n, recalls)
 
 
 @njit(cache=True)
@@ -204,18 +205,4 @@ def _mend(  # type: ignore[no-untyped-def]
                 n += 1
                 precision[n - 1] = n / (counted[s] - removed + added)
                 recall[n - 1] = n / left
-            out[g, k] = _interpolated(precision, recall, n, recalls) - ap[k]
-
-
-@njit(cache=True)
-def _interpolated(precision, recall, n, recalls):  # type: ignore[no-untyped-def]
-    for j in range(n - 1, 0, -1):
-        precision[j - 1] = max(precision[j - 1], precision[j])
-    total, j = 0.0, 0
-    for t in range(len(recalls)):
-        while j < n and recall[j] < recalls[t]:
-            j += 1
-        if j == n:
-            break
-        total += precision[j]
-    return total / len(recalls)
+            out[g, k] = interpolated(precision, recall, n, recalls) - ap[k]
