@@ -8,6 +8,18 @@ from pydantic import Field
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Finding, Place, RuleOptions
+from snellen.rules._causes import TRAINING_FAULTS
+
+GAP_CAUSES = (
+    "missed-small-objects",
+    "boxes-in-other-units",
+    "swapped-box-format",
+    "no-predictions",
+    "class-never-predicted",
+    "score-threshold-too-high",
+    *TRAINING_FAULTS,
+)
+"""Rules of whose findings a gap in recall is only a consequence."""
 
 
 class RecallGapOptions(RuleOptions):

@@ -6,8 +6,7 @@ import polars as pl
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Rule
-from snellen.rules._causes import TRAINING_FAULTS
-from snellen.rules.evaluation._recall_gap import RecallGapOptions, recall_gap
+from snellen.rules.evaluation._recall_gap import GAP_CAUSES, RecallGapOptions, recall_gap
 
 
 class BorderObjectsMissed(Rule):
@@ -41,15 +40,7 @@ class BorderObjectsMissed(Rule):
     name = "border-objects-missed"
     code = "EVL028"
     category = Category.PERFORMANCE
-    causes = (
-        "missed-small-objects",
-        "boxes-in-other-units",
-        "swapped-box-format",
-        "no-predictions",
-        "class-never-predicted",
-        "score-threshold-too-high",
-        *TRAINING_FAULTS,
-    )
+    causes = GAP_CAUSES
     Options = RecallGapOptions
 
     def check(self, scores: ScoreFacts) -> Iterator[Finding]:

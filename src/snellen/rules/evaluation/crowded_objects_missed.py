@@ -6,8 +6,7 @@ import polars as pl
 
 from snellen.evaluation.facts import ScoreFacts
 from snellen.findings import Category, Finding, Rule
-from snellen.rules._causes import TRAINING_FAULTS
-from snellen.rules.evaluation._recall_gap import RecallGapOptions, recall_gap
+from snellen.rules.evaluation._recall_gap import GAP_CAUSES, RecallGapOptions, recall_gap
 
 
 class CrowdedObjectsMissed(Rule):
@@ -43,16 +42,7 @@ class CrowdedObjectsMissed(Rule):
     name = "crowded-objects-missed"
     code = "EVL027"
     category = Category.PERFORMANCE
-    causes = (
-        "suppression-removes-objects",
-        "missed-small-objects",
-        "boxes-in-other-units",
-        "swapped-box-format",
-        "no-predictions",
-        "class-never-predicted",
-        "score-threshold-too-high",
-        *TRAINING_FAULTS,
-    )
+    causes = ("suppression-removes-objects", *GAP_CAUSES)
     Options = RecallGapOptions
 
     def check(self, scores: ScoreFacts) -> Iterator[Finding]:
