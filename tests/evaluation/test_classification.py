@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.isotonic import IsotonicRegression
@@ -130,6 +130,7 @@ def test_facts_survive_saving(tmp_path) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(st.integers(2, 6), st.integers(1, 25), st.integers(0, 2**32 - 1), st.sampled_from(["tied", "constant", "sharp"]))
+@example(classes=5, n=5, seed=1, kind="constant")
 def test_scores_equal_scikit_learn_on_small_and_odd_cases(classes: int, n: int, seed: int, kind: str) -> None:
     """Absent classes, single classes, constant scores and ties; what scikit-learn warns to be undefined is null."""
     rng = np.random.default_rng(seed)

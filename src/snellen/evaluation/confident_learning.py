@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """A probability this little below its threshold passes, as in cleanlab."""
 
 
@@ -24,7 +24,7 @@ def confident_classes(p_NC: Floats, thresholds_C: Floats) -> Ints:
 
     An image labelled otherwise stands off the diagonal of the confident joint.
     """
-    reached = p_NC >= thresholds_C - _ROUNDING
+    reached = p_NC >= thresholds_C - ROUNDING
     return np.where(reached.any(axis=1), np.where(reached, p_NC, -1.0).argmax(axis=1), -1)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from snellen.boxes import CORNERS
-from snellen.evaluation.confident_learning import Floats, Ints, class_thresholds, suggested_classes
+from snellen.evaluation.confident_learning import ROUNDING, Floats, Ints, class_thresholds, suggested_classes
 from snellen.evaluation.facts import SUSPECTS
 from snellen.facts import table
 
@@ -86,7 +86,7 @@ def classification_suspects(
         own = own if thresholds is None else np.fmax(own, np.where(np.isfinite(thresholds), thresholds, -np.inf))
         suggested = suggested_classes(labels_N, p_NC, own)
         accused = part & (suggested >= 0)
-        share = {k: float(right[part & (top >= own[k])].mean()) for k in np.unique(suggested[accused]).tolist()}
+        share = {k: float(right[part & (top >= own[k] - ROUNDING)].mean()) for k in np.unique(suggested[accused]).tolist()}
         for i in np.flatnonzero(accused).tolist():
             k = int(suggested[i])
             rows.append(

@@ -208,4 +208,4 @@ def link_causes(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _order(finding: Finding) -> tuple[object, ...]:
-    return (finding.caused_by is not None, -finding.severity, finding.code, -finding.rank, str(finding.place))
+    return (finding.caused_by is not None, -finding.severity.level, finding.code, -finding.rank, str(finding.place))

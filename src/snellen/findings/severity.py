@@ -1,17 +1,31 @@
 """How bad a finding is, and what kind of problem a rule looks for."""
 
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 
-class Severity(IntEnum):
-    """Ordered, so `severity >= Severity.WARNING` reads as it should."""
+class Severity(StrEnum):
+    """Equal to its own word, and ordered: `severity == "error"`, `severity >= Severity.WARNING`."""
 
-    INFO = 1
-    WARNING = 2
-    ERROR = 3
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
-    def __str__(self) -> str:
-        return self.name.lower()
+    @property
+    def level(self) -> int:
+        """1 (info) to 3 (error)."""
+        return list(Severity).index(self) + 1
+
+    def __lt__(self, other: str) -> bool:
+        return self.level < Severity(other).level
+
+    def __le__(self, other: str) -> bool:
+        return self.level <= Severity(other).level
+
+    def __gt__(self, other: str) -> bool:
+        return self.level > Severity(other).level
+
+    def __ge__(self, other: str) -> bool:
+        return self.level >= Severity(other).level
 
     @classmethod
     def parse(cls, text: str) -> "Severity":

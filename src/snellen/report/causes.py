@@ -70,7 +70,7 @@ def group(findings: Sequence[Finding]) -> list[tuple[Finding, ...]]:
     by_rule: dict[str, list[Finding]] = {}
     for finding in findings:
         by_rule.setdefault(finding.rule, []).append(finding)
-    return [tuple(sorted(items, key=lambda f: (-f.severity, -f.rank))) for items in by_rule.values()]
+    return [tuple(sorted(items, key=lambda f: (-f.severity.level, -f.rank))) for items in by_rule.values()]
 
 
 def skipped_by_reason(verdict: Verdict) -> list[tuple[str, list[str]]]:
@@ -100,7 +100,7 @@ def root_causes(verdict: Verdict) -> list[Cause]:
         causes.append(
             Cause(worst.rule, worst.code, max(f.severity for f in items), items, tuple(group(follow)))
         )  # fmt: skip
-    causes.sort(key=lambda c: (-c.severity, -len(c.consequences), -(c.share or 0.0), -c.affected, c.code))
+    causes.sort(key=lambda c: (-c.severity.level, -len(c.consequences), -(c.share or 0.0), -c.affected, c.code))
     return causes
 
 

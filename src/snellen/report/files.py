@@ -66,7 +66,7 @@ def by_rule_and_file(findings: Sequence[Finding]) -> list[FileFindings]:
         )
         for (rule, path, _), items in grouped.items()
     ]
-    return sorted(entries, key=lambda e: -e.severity)
+    return sorted(entries, key=lambda e: -e.severity.level)
 
 
 def from_working_folder(result: Result, path: str) -> str:
