@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from snellen.facts import Facts
-from snellen.watch.recorder import Recorder
+from snellen.watching.recorder import Recorder
 
 LONG = {"steps": 150, "epochs": 5}
 Make = Callable[[], list[Facts]]

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 from torchvision.models import resnet18
 
-from snellen.watch import Recorder
+from snellen.watching import Recorder
 
 
 def main(device: str, block: int = 20, pairs: int = 8) -> None:

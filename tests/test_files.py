@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from snellen.files import plain_json, to_json, write_text, written_whole
 from snellen.findings import Finding, Fix, FixSafety, Place
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 SCALARS = (
     st.none()

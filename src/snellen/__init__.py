@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from snellen.verbs.rewrite import rewrite as rewrite
     from snellen.verbs.run_folder import read_run as read_run
     from snellen.verbs.train import train as train
-    from snellen.watch.read import read_epochs as read_epochs
-    from snellen.watch.read import read_steps as read_steps
-    from snellen.watch.recorder import Recorder as Recorder
+    from snellen.watching.read import read_epochs as read_epochs
+    from snellen.watching.read import read_steps as read_steps
+    from snellen.watching.recorder import Recorder as Recorder
 
 _WHERE = {
     "Recipe": ("snellen.training.recipe", "Recipe"),
-    "Recorder": ("snellen.watch.recorder", "Recorder"),
+    "Recorder": ("snellen.watching.recorder", "Recorder"),
     "Result": ("snellen.result", "Result"),
     "all_rules": ("snellen.findings.registry", "all_rules"),
     "calibrate": ("snellen.verbs.calibrate", "calibrate"),
@@ -56,9 +56,9 @@ _WHERE = {
     "inspect": ("snellen.verbs.inspect", "inspect"),
     "judge": ("snellen.verbs.judge", "judge"),
     "predict": ("snellen.verbs.predict", "predict"),
-    "read_epochs": ("snellen.watch.read", "read_epochs"),
+    "read_epochs": ("snellen.watching.read", "read_epochs"),
     "read_run": ("snellen.verbs.run_folder", "read_run"),
-    "read_steps": ("snellen.watch.read", "read_steps"),
+    "read_steps": ("snellen.watching.read", "read_steps"),
     "rewrite": ("snellen.verbs.rewrite", "rewrite"),
     "train": ("snellen.verbs.train", "train"),
 }

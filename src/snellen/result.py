@@ -7,9 +7,11 @@ from typing import Any
 
 from snellen.data.facts import DataFacts
 from snellen.evaluation.facts import ScoreFacts
+from snellen.files import write_text
 from snellen.findings.engine import Verdict
+from snellen.findings.finding import Finding
 from snellen.network.facts import NetworkFacts
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,18 @@ class Result:
     """The run folder, when one was written."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage -> wall seconds."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the rules found: root causes first, then by severity."""
+        return self.verdict.findings
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one HTML file that needs nothing beside it; a file of that name is replaced whole."""
+        from snellen.report.html import render_html
+
+        write_text(Path(path), render_html(self, image_root=Path(self.data.root) if self.data else None))
+        return Path(path)
 
     @property
     def facts(self) -> list[object]:

@@ -18,7 +18,7 @@ from snellen.findings import Finding, Fix, FixSafety, Place, Severity, Tier
 from snellen.findings.engine import Verdict
 from snellen.network.facts import LAYERS, LEVELS, NetworkFacts
 from snellen.result import Result
-from snellen.watch.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
+from snellen.watching.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
 
 HOSTILE = (
     "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\n::error::x\u202egnp.exe\x1b[31m{{7*7}}&amp;\udc80%0A"
@@ -34,7 +34,7 @@ def finding(rule: str, code: str, severity: Severity = Severity.WARNING, **field
 
 def verdict(findings: Iterable[Finding], **fields: Any) -> Verdict:
     """A verdict in the engine's order."""
-    order = sorted(findings, key=lambda f: (f.caused_by is not None, -f.severity, f.code, -f.rank, str(f.place)))
+    order = sorted(findings, key=lambda f: (f.caused_by is not None, -f.severity.level, f.code, -f.rank, str(f.place)))
     ran = tuple(dict.fromkeys(f.rule for f in order)) or ("box-out-of-bounds",)
     return Verdict(**{"findings": tuple(order), "ran": ran, "skipped": {}, **fields})
 

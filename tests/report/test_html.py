@@ -19,7 +19,7 @@ from snellen.report import html
 from snellen.report.html import BUDGET, render_fragment, render_html
 from snellen.report.templating import asset
 from snellen.result import Result
-from snellen.watch.facts import STEPS, RunFacts
+from snellen.watching.facts import STEPS, RunFacts
 from tests.report.subjects import HOSTILE, MARKS, dataset, finding, hostile, network, result, run, scores, verdict
 
 VOID = {"meta", "link", "input", "br", "img", "hr", "rect", "line", "path", "circle", "image"}

@@ -14,7 +14,7 @@ from snellen.data.facts import DataFacts
 from snellen.facts import Facts, table
 from snellen.findings import Tier
 from snellen.network.examine import examine
-from snellen.watch.facts import STEPS, RunFacts
+from snellen.watching.facts import STEPS, RunFacts
 from tests.network.models import SmallDetector, SmallNet
 
 Subject = Callable[[Path], list[Facts]]

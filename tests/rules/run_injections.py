@@ -18,8 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 from snellen.facts import Facts
 from snellen.network.examine import examine
 from snellen.network.facts import NetworkFacts
-from snellen.watch.facts import RunFacts
-from snellen.watch.recorder import Recorder
+from snellen.watching.facts import RunFacts
+from snellen.watching.recorder import Recorder
 
 Make = Callable[[Path], list[Facts]]
 LOG10 = math.log(10)

@@ -86,7 +86,9 @@ def classification_suspects(
         own = own if thresholds is None else np.fmax(own, np.where(np.isfinite(thresholds), thresholds, -np.inf))
         suggested = suggested_classes(labels_N, p_NC, own)
         accused = part & (suggested >= 0)
-        share = {k: float(right[part & (top >= own[k] - ROUNDING)].mean()) for k in np.unique(suggested[accused]).tolist()}
+        share = {
+            k: float(right[part & (top >= own[k] - ROUNDING)].mean()) for k in np.unique(suggested[accused]).tolist()
+        }
         for i in np.flatnonzero(accused).tolist():
             k = int(suggested[i])
             rows.append(

@@ -1,6 +1,6 @@
 """How bad a finding is, and what kind of problem a rule looks for."""
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class Severity(StrEnum):

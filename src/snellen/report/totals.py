@@ -9,7 +9,7 @@ from snellen.evaluation.facts import ScoreFacts
 from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
 from snellen.report.plain import number, plain, share, short, size
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 Rows = list[tuple[str, str]]
 HEADLINE = (

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from snellen.report.charts import Series, lines
 from snellen.report.plain import number, plain
 from snellen.report.totals import run_totals
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 MOST_EVENTS = 40
 

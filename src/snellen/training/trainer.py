@@ -43,7 +43,7 @@ from snellen.training.stopping import asked_to_stop
 from snellen.training.tasks import task_of
 from snellen.training.tasks.base import LossFunction
 from snellen.training.watching import Watcher, WatcherFactory
-from snellen.watch.facts import EPOCHS
+from snellen.watching.facts import EPOCHS
 
 CHECKPOINT_FORMAT = 1
 
@@ -57,7 +57,7 @@ class Trained:
     recipe: Recipe
     class_names: list[str]
     epochs: pl.DataFrame
-    """One row an epoch, columns of `snellen.watch.facts.EPOCHS`."""
+    """One row an epoch, columns of `snellen.watching.facts.EPOCHS`."""
     best_epoch: int | None
     stop_reason: str
     """finished, early-stopping, interrupted, or diverged."""

@@ -1,4 +1,4 @@
-"""What the trainer tells whoever watches; `snellen.watch.Recorder` is one such."""
+"""What the trainer tells whoever watches; `snellen.watching.Recorder` is one such."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

@@ -16,7 +16,7 @@ from snellen.findings.settings import LoadedSettings, load_settings
 from snellen.network.facts import NetworkFacts
 from snellen.result import Result
 from snellen.training.recipe import Recipe, default_recipe
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 PARTS: dict[str, type[Facts]] = {"data": DataFacts, "network": NetworkFacts, "run": RunFacts, "scores": ScoreFacts}
 

@@ -11,7 +11,7 @@ from snellen.progress import Progress, silent
 from snellen.result import Result
 from snellen.verbs.run_folder import chosen_recipe, new_run_folder
 from snellen.verbs.watched import train_watched
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 if TYPE_CHECKING:
     from torch import nn

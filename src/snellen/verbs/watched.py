@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from snellen.data.facts import DataFacts
 from snellen.progress import Progress
 from snellen.verbs.run_folder import stopped
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ def train_watched(
     Raises Interrupted, which says how `verb` goes on with `subject`, when Ctrl-C ended the training.
     """
     from snellen.training.trainer import train
-    from snellen.watch.recorder import Recorder
+    from snellen.watching.recorder import Recorder
 
     recorders: list[Recorder] = []
 

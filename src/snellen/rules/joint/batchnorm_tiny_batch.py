@@ -7,7 +7,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.findings.words import plural
 from snellen.network.facts import NetworkFacts
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class BatchnormTinyBatch(Rule):

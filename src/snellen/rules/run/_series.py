@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 def event(run: RunFacts, kind: str) -> Mapping[str, Any] | None:

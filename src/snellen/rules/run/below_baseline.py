@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
 from snellen.rules._causes import TRAINING_FAULTS
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class BelowBaseline(Rule):

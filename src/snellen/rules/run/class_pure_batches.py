@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class ClassPureBatches(Rule):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class ClippingDominates(Rule):

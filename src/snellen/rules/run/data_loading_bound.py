@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class DataLoadingBound(Rule):

@@ -7,7 +7,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
 from snellen.rules._causes import NETWORK_FAULTS
 from snellen.rules.run._series import signal
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class DeadRelu(Rule):

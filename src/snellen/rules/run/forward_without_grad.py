@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
 from snellen.rules.run._series import event
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class ForwardWithoutGrad(Rule):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
 from snellen.rules.run._series import event, first_loss
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 MOST_OUTPUTS = 100_000
 """Outputs from which nobody would take the loss for that of a uniform guess among too many."""

@@ -6,7 +6,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Rule
 from snellen.findings.words import plural
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class LayerWithoutGradient(Rule):

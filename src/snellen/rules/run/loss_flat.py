@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from snellen.findings import Category, Finding, Rule, RuleOptions
 from snellen.rules._causes import TRAINING_FAULTS
 from snellen.rules.run._series import fall, first_loss, warming_up
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class LossFlat(Rule):

@@ -6,7 +6,7 @@ import numpy as np
 
 from snellen.findings import Category, Finding, Place, Rule
 from snellen.rules.run._series import event, losses
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class LossNotFinite(Rule):

@@ -7,7 +7,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class LrTooHigh(Rule):

@@ -6,7 +6,7 @@ import numpy as np
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._series import fall, ratios, top_rate, warming_up
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class LrTooLow(Rule):

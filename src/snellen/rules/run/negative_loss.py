@@ -6,7 +6,7 @@ import numpy as np
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
 from snellen.rules.run._series import cross_entropy, losses
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class NegativeLoss(Rule):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from snellen.findings import Category, Finding, Rule
 from snellen.findings.words import plural
 from snellen.rules.run._series import event
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class ParametersMissingFromOptimizer(Rule):

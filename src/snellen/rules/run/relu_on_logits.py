@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
 from snellen.rules.run._series import cross_entropy, event
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class ReluOnLogits(Rule):

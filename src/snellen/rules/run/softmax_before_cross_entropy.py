@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
 from snellen.rules.run._series import cross_entropy
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class SoftmaxBeforeCrossEntropy(Rule):

@@ -8,7 +8,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Rule, RuleOptions
 from snellen.rules._causes import NETWORK_FAULTS
 from snellen.rules.run._series import fall, signal
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class VanishingGradient(Rule):

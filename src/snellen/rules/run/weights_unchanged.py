@@ -6,7 +6,7 @@ import numpy as np
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
 from snellen.rules.run._series import ratios, top_rate
-from snellen.watch.facts import RunFacts
+from snellen.watching.facts import RunFacts
 
 
 class WeightsUnchanged(Rule):

@@ -15,7 +15,7 @@ import polars as pl
 
 from snellen.errors import UseError
 from snellen.facts import Schema, table
-from snellen.watch.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
+from snellen.watching.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
 
 LONGEST_LINE = 1_000_000
 """Characters; a longer line is no log line."""
@@ -26,7 +26,7 @@ class LogError(UseError):
 
 
 def read_steps(path: Path, **about: Any) -> RunFacts:
-    """Read a JSON-lines log, one optimizer step a line with the columns of `watch.facts.STEPS` (others are ignored).
+    """Read a JSON-lines log, one optimizer step a line with the columns of `watching.facts.STEPS` (others are ignored).
 
     `about`: further scalar fields of RunFacts. Raises LogError when the file is missing or no line has a loss.
     """

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from snellen.watch.read import LogError, read_epochs, read_steps
+from snellen.watching.read import LogError, read_epochs, read_steps
 
 
 def test_steps_of_our_own_log(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from snellen.watch import Recorder
-from snellen.watch.facts import RunFacts
+from snellen.watching import Recorder
+from snellen.watching.facts import RunFacts
 
 
 def subject() -> tuple[nn.Module, torch.optim.Optimizer]:

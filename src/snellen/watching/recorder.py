@@ -1,6 +1,6 @@
 """Records a training run of any PyTorch loop, for the rules to read.
 
-    with snellen.watch.Recorder(model, optimizer) as recorder:
+    with snellen.watching.Recorder(model, optimizer) as recorder:
         for images, labels in loader:
             ...
             optimizer.step()
@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snellen.facts import table
-from snellen.watch.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
-from snellen.watch.probes import Probes, sensitive_to_mode
+from snellen.watching.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
+from snellen.watching.probes import Probes, sensitive_to_mode
 
 COUNTED = {
     "gradients-erased": "gradients arrived in backward and were gone when optimizer.step ran",
@@ -110,7 +110,7 @@ class Recorder:
         data_seconds: float = 0.0,
         skipped: bool = False,
     ) -> None:
-        """Record one optimizer step; call it right after `optimizer.step()`. Fields as in `watch.facts.STEPS`.
+        """Record one optimizer step; call it right after `optimizer.step()`. Fields as in `watching.facts.STEPS`.
 
         `labels`: class ids of the batch, integers of shape (N,) on any device; from them comes `same_class`.
 
@@ -157,7 +157,7 @@ class Recorder:
         train_metric: float | None = None,
         seconds: float = 0.0,
     ) -> None:
-        """Record the end of an epoch; fields as in `watch.facts.EPOCHS`. Saves to the folder, if there is one."""
+        """Record the end of an epoch; fields as in `watching.facts.EPOCHS`. Saves to the folder, if there is one."""
         self._epochs.append(
             {
                 "epoch": epoch,

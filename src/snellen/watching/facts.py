@@ -1,0 +1,196 @@
+"""What is known of a training run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import polars as pl
+
+from snellen.facts import Facts, Schema, table
+
+STEPS: Schema = {
+    "step": (pl.Int64(), "0-based optimizer step"),
+    "epoch": (pl.Int64(), "0-based"),
+    "loss": (pl.Float64(), "training loss of the batch, before the update"),
+    "lr": (pl.Float64(), "learning rate of the first parameter group at this step"),
+    "grad_norm": (pl.Float64(), "global L2 norm before clipping; null when not taken"),
+    "clip_limit": (pl.Float64(), "max norm in force; null without clipping"),
+    "update_ratio": (pl.Float64(), "||dW|| / ||W|| over all trainable weights; null when not sampled"),
+    "batch_size": (pl.Int64(), "images in the global batch"),
+    "targets": (pl.Int64(), "objects in the batch; null in classification"),
+    "positives": (pl.Int64(), "anchors matched to objects; null in classification"),
+    "same_class": (
+        pl.Float64(),
+        "share of the batch's pairs of images with one class id; null when ids were not given",
+    ),
+    "training_mode": (pl.Boolean(), "the model was in train() mode at this step"),
+    "grads_before_backward": (pl.Boolean(), "gradients of the step before were still there when backward began"),
+    "seconds": (pl.Float64(), "wall time of the step"),
+    "data_seconds": (pl.Float64(), "of which waiting for data"),
+    "skipped": (pl.Boolean(), "the gradient scaler skipped the update"),
+}
+
+EPOCHS: Schema = {
+    "epoch": (pl.Int64(), "0-based"),
+    "train_loss": (pl.Float64(), "mean over the epoch's steps"),
+    "val_loss": (pl.Float64(), "null when not evaluated"),
+    "metric": (pl.Float64(), "validation metric, higher is better; null when not evaluated"),
+    "train_metric": (pl.Float64(), "the same metric on training batches; null when not taken"),
+    "seconds": (pl.Float64(), "wall time"),
+}
+
+SIGNALS: Schema = {
+    "step": (pl.Int64(), ""),
+    "layer": (pl.String(), "dotted module or parameter name"),
+    "signal": (
+        pl.String(),
+        "weight_norm, grad_norm, update_ratio, zero_fraction, saturation, output_std, nonfinite; of layer output, where"
+        " it is one number per sample: target_dependence, the share of dloss/doutput that is no linear function of the"
+        " outputs alone, and target_seen, the output at which that function is 0",
+    ),
+    "value": (pl.Float64(), ""),
+}
+
+EVENTS: Schema = {
+    "step": (pl.Int64(), "null: before the first step"),
+    "kind": (pl.String(), "kebab-case; `watching.recorder` lists the kinds"),
+    "layer": (pl.String(), "where it has one"),
+    "message": (pl.String(), "one sentence"),
+    "value": (pl.Float64(), "the number that goes with it"),
+}
+
+CALLS: Schema = {
+    "optimizer": (pl.Int64(), "index of the watched optimizer that ended the sequence with its step"),
+    "sequence": (
+        pl.String(),
+        "what happened since that optimizer's last step, in order, repeats once: zero_grad, forward, backward,"
+        " unscale, clip, step, scheduler, scaler_update, recorded (the loop reported the step)",
+    ),
+    "first_step": (pl.Int64(), "0-based step at which the sequence was first seen"),
+    "steps": (pl.Int64(), "how many steps had it"),
+}
+
+FORWARDS: Schema = {
+    "phase": (pl.String(), "training (gradients were on and backward or step followed) or validation (they were off)"),
+    "training_mode": (pl.Boolean(), "module.training of the whole model at the call"),
+    "first_step": (pl.Int64(), "step after which the first of them came"),
+    "calls": (pl.Int64(), "number of forward passes"),
+}
+
+BATCHES: Schema = {
+    "step": (pl.Int64(), "0-based; a validation batch bears the step it came after"),
+    "phase": (pl.String(), "training or validation"),
+    "role": (pl.String(), "input, target or output"),
+    "name": (pl.String(), "key or position in a nest of tensors; empty for a single tensor"),
+    "dtype": (pl.String(), "as torch writes it, without `torch.`"),
+    "shape": (pl.List(pl.Int64()), ""),
+    "minimum": (pl.Float64(), "over finite values, as the other numbers"),
+    "maximum": (pl.Float64(), ""),
+    "mean": (pl.Float64(), ""),
+    "std": (pl.Float64(), "population standard deviation"),
+    "zero_share": (pl.Float64(), "share of exact zeros, 0..1"),
+    "nonfinite": (pl.Int64(), "number of NaN and infinite values"),
+    "whole": (pl.Boolean(), "every value is a whole number"),
+    "distinct_rows": (pl.Float64(), "share of the samples (first axis) that differ from all earlier ones, 0..1"),
+    "channel_mean": (pl.List(pl.Float64()), "per channel (axis 1) of 3-d and larger inputs; empty otherwise"),
+    "channel_std": (pl.List(pl.Float64()), ""),
+}
+
+CLASSES: Schema = {
+    "phase": (pl.String(), "training or validation"),
+    "class_id": (pl.Int64(), ""),
+    "targets": (pl.Int64(), "how often it was the target"),
+    "predicted": (pl.Int64(), "how often it was the highest output; over the last quarter of the steps seen"),
+    "recent_targets": (pl.Int64(), "targets over that same last quarter"),
+}
+
+GROUPS: Schema = {
+    "optimizer": (pl.Int64(), "index of the watched optimizer"),
+    "kind": (pl.String(), "class name of the optimizer"),
+    "group": (pl.Int64(), ""),
+    "parameters": (pl.Int64(), "numbers (elements) it holds"),
+    "tensors": (pl.List(pl.String()), "names of them; ? for one that is not in the model"),
+    "options": (pl.String(), "JSON of the options at the first step: lr, weight_decay, momentum, betas, eps, ..."),
+}
+
+PARAMETERS: Schema = {
+    "name": (pl.String(), "dotted"),
+    "layer": (pl.String(), "class name of the module that owns it"),
+    "shape": (pl.List(pl.Int64()), ""),
+    "trainable": (pl.Boolean(), "requires_grad when the watch began"),
+    "optimizers": (pl.Int64(), "how many places in the watched optimizers hold it"),
+    "called": (pl.Boolean(), "its module took part in a forward pass with gradients"),
+    "start_norm": (pl.Float64(), "L2, before the first step"),
+    "end_norm": (pl.Float64(), "L2, at the last look"),
+    "start_std": (pl.Float64(), ""),
+    "moved": (pl.Boolean(), "its norm changed"),
+    "equal_rows": (pl.Boolean(), "all rows (axis 0) were equal at the start; null for one row"),
+}
+
+TRIALS: Schema = {
+    "trial": (pl.String(), "kebab-case name of the experiment; `snellen.experiments` lists them"),
+    "layer": (pl.String(), "where it has one"),
+    "step": (pl.Int64(), "step at which it ran; 0 is before any update"),
+    "value": (pl.Float64(), "what was measured"),
+    "expected": (pl.Float64(), "what a sound program gives; null where there is no number"),
+    "detail": (pl.String(), "one clause for people"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts(Facts):
+    """Tables of a training run, complete or not."""
+
+    TABLES: ClassVar[Mapping[str, Schema]] = {
+        "steps": STEPS,
+        "epochs": EPOCHS,
+        "signals": SIGNALS,
+        "events": EVENTS,
+        "calls": CALLS,
+        "forwards": FORWARDS,
+        "batches": BATCHES,
+        "classes": CLASSES,
+        "groups": GROUPS,
+        "parameters": PARAMETERS,
+        "trials": TRIALS,
+    }
+
+    steps: pl.DataFrame
+    epochs: pl.DataFrame
+    signals: pl.DataFrame
+    events: pl.DataFrame
+    calls: pl.DataFrame = field(default_factory=lambda: table(CALLS))
+    forwards: pl.DataFrame = field(default_factory=lambda: table(FORWARDS))
+    batches: pl.DataFrame = field(default_factory=lambda: table(BATCHES))
+    classes: pl.DataFrame = field(default_factory=lambda: table(CLASSES))
+    groups: pl.DataFrame = field(default_factory=lambda: table(GROUPS))
+    parameters: pl.DataFrame = field(default_factory=lambda: table(PARAMETERS))
+    trials: pl.DataFrame = field(default_factory=lambda: table(TRIALS))
+    task: str = ""
+    """classification or detection; "" when not known."""
+    loss_kind: str = ""
+    """cross-entropy, focal, ...; "" when not known."""
+    num_classes: int | None = None
+    metric_name: str = ""
+    loss_form: dict[str, Any] = field(default_factory=dict)
+    """The loss recognised from its value, outputs and targets (`watching.losses`): name, reduction, softmax_twice, ...;
+    empty when none fits or outputs and targets were not given."""
+    initial_loss_expected: float | None = None
+    """What the loss should be before learning: ln C for cross-entropy; None when theory says nothing."""
+    trainable_params: int = 0
+    optimizer_params: int = 0
+    """Trainable parameters that the optimizer holds."""
+    optimizer: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Optimizer settings in force: lr, weight_decay, momentum, betas, ..."""
+    missing_from_optimizer: list[str] = field(default_factory=list)
+    without_gradient: list[str] = field(default_factory=list)
+    """Trainable parameters whose gradient was None after the first backward."""
+    output_range: list[float] = field(default_factory=list)
+    """Minimum, maximum and mean row sum of the model's first outputs; empty when not taken."""
+    baseline_metric: float | None = None
+    """The metric of the best constant guess (majority share); None when not defined."""
+    same_class: float | None = None
+    """Share of all pairs of images seen with one class id, 0..1; what a batch drawn at random has on average."""
+    finished: bool = True
+    stop_reason: str = ""

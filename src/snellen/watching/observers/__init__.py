@@ -1,0 +1,1 @@
+"""What a watch observes, one kind a file."""
