@@ -3,9 +3,10 @@
     python benchmarks/network_truth.py [--models resnet18 tv:r3d_18 ...] [--modes]
 
 The peer runs on the meta device, without gradients and with PyTorch's fused attention path switched off, the one
-setting in which it counts `nn.MultiheadAttention` and does not fail on CaiT. Detectors run on a real image of 800 x 800;
-untrained, those of two stages pass on as many proposals as they may, which is the bound that `examine` takes. `--modes` examines each network also in train mode and under `torch.no_grad`: the MACs must be the same.
-Prints a line a network and the largest difference; exit code 1 when one is above 0.1 %.
+setting in which it counts `nn.MultiheadAttention` and does not fail on CaiT. Detectors run on a real image of 800 x
+800; untrained, those of two stages pass on as many proposals as they may, which is the bound that `examine` takes.
+`--modes` examines each network also in train mode and under `torch.no_grad`: the MACs must be the same. Prints a line
+a network and the largest difference; exit code 1 when one is above 0.1 %.
 """
 
 import argparse
