@@ -131,7 +131,8 @@ TRIALS: Schema = {
     "trial": (pl.String(), "kebab-case name of the experiment; `snellen.experiments` lists them"),
     "layer": (pl.String(), "where it has one"),
     "step": (pl.Int64(), "step at which it ran; 0 is before any update"),
-    "value": (pl.Float64(), "what was measured"),
+    "setting": (pl.Float64(), "what was varied: a learning rate, a factor, a count of steps; null where nothing was"),
+    "value": (pl.Float64(), "what was measured; null when the experiment could not be made"),
     "expected": (pl.Float64(), "what a sound program gives; null where there is no number"),
     "detail": (pl.String(), "one clause for people"),
 }
