@@ -46,9 +46,36 @@ SIGNALS: Schema = {
         pl.String(),
         "weight_norm, grad_norm, update_ratio, zero_fraction, saturation, output_std, nonfinite; of layer output, where"
         " it is one number per sample: target_dependence, the share of dloss/doutput that is no linear function of the"
-        " outputs alone, and target_seen, the output at which that function is 0",
+        " outputs alone, and target_seen, the output at which that function is 0. At steps 0, 1, 2, 4, 8, ... of layers"
+        " with weights: rms of the output, input_rms, and spread, the share of rms that differs between samples (0..1);"
+        " of any layer also zero_fraction, saturation and dead_units (share of units that gave only 0) of activations"
+        " called as functions. Of attention: attention_entropy over ln of the keys allowed (0..1), score_spread (std of"
+        " the scores of a query), score_scale (factor on q k; null when it is no constant), future_mass and padding_mass"
+        " (share of the weights on later keys, on padding), padding_share (what even weights would put there). Of"
+        " batch norm: variance, the median over channels of what it divides by. Of a block with attention and an"
+        " activation: through_cosine of its input and output. Of a fused projection NAME[q], [k], [v]: part_grad_norm."
+        " Of layer target: shifted_input, the share of targets that are the next input",
     ),
     "value": (pl.Float64(), ""),
+}
+
+MODULES: Schema = {
+    "name": (pl.String(), "dotted; the first of its names"),
+    "kind": (pl.String(), "class name; of an operator called as a function, its name: aten.round"),
+    "order": (pl.Int64(), "of its first call in the first forward pass with gradients; null when it was not called"),
+    "calls": (pl.Int64(), "calls in that pass"),
+    "input_shape": (pl.List(pl.Int64()), "of the first tensor it was given, at that first call"),
+    "output_shape": (pl.List(pl.Int64()), "of the first tensor it gave"),
+    "parameters": (pl.Int64(), "numbers in parameters of its own, not those of its children"),
+    "trainable": (pl.Boolean(), "one of them asks for a gradient; null when it has none"),
+    "training": (pl.Boolean(), "its own mode at that call"),
+    "settings": (pl.String(), "JSON: p, momentum, eps, num_features, normalized_shape, kernel_size, padding_idx, ..."),
+    "same_as": (pl.List(pl.String()), "further names under which the very same module is registered"),
+    "chained": (pl.Boolean(), "called more than once, each time with what it gave the time before"),
+    "default_start": (
+        pl.Boolean(),
+        "its weight follows torch's default initialisation, U(-1/sqrt(fan_in), 1/sqrt(fan_in)); null for other kinds",
+    ),
 }
 
 EVENTS: Schema = {
@@ -154,6 +181,7 @@ class RunFacts(Facts):
         "groups": GROUPS,
         "parameters": PARAMETERS,
         "trials": TRIALS,
+        "modules": MODULES,
     }
 
     steps: pl.DataFrame
@@ -167,6 +195,7 @@ class RunFacts(Facts):
     groups: pl.DataFrame = field(default_factory=lambda: table(GROUPS))
     parameters: pl.DataFrame = field(default_factory=lambda: table(PARAMETERS))
     trials: pl.DataFrame = field(default_factory=lambda: table(TRIALS))
+    modules: pl.DataFrame = field(default_factory=lambda: table(MODULES))
     task: str = ""
     """classification or detection; "" when not known."""
     loss_kind: str = ""
