@@ -1,0 +1,5 @@
+"""Faults that people really had, described on Stack Overflow or the PyTorch forum and written anew here."""
+
+from benchmarks.chart.case import Cases
+
+cases = Cases("restated")
