@@ -164,6 +164,16 @@ TRIALS: Schema = {
     "detail": (pl.String(), "one clause for people"),
 }
 
+MEASURES: Schema = {
+    "measure": (pl.String(), "kebab-case; `watching.observers.sample_measures` and `.detection_measures` list them"),
+    "phase": (pl.String(), "training or validation; null where both are compared or neither is meant"),
+    "index": (pl.Int64(), "channel, class or level it speaks of; null: the whole"),
+    "step": (pl.Int64(), "0-based step at which it was first seen; null where it is over the whole run"),
+    "value": (pl.Float64(), "the number"),
+    "of": (pl.Float64(), "how many were looked at, or the number that `value` is to be held against"),
+    "detail": (pl.String(), "one clause for people; where the worst of it is"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts(Facts):
@@ -195,6 +205,7 @@ class RunFacts(Facts):
     groups: pl.DataFrame = field(default_factory=lambda: table(GROUPS))
     parameters: pl.DataFrame = field(default_factory=lambda: table(PARAMETERS))
     trials: pl.DataFrame = field(default_factory=lambda: table(TRIALS))
+    measures: pl.DataFrame = field(default_factory=lambda: table(MEASURES))
     modules: pl.DataFrame = field(default_factory=lambda: table(MODULES))
     task: str = ""
     """classification or detection; "" when not known."""
