@@ -5,8 +5,8 @@
     result = snellen.check("my-dataset")        # what is wrong with the data
     result = snellen.inspect("resnet18")        # what a network costs and sees
     result = snellen.exam("my-dataset")         # check -> inspect -> train under watch -> evaluate -> one report
-    with snellen.Recorder(model, optimizer) as recorder: ...   # watch any PyTorch loop,
-    result = snellen.judge(recorder.facts())                   # and say what is wrong with it
+    with snellen.watch(model, optimizer) as watch: ...   # watch any PyTorch loop,
+    result = watch.report()                              # and say what is wrong with it
 
 Everything is imported on first use, so `import snellen` is instant and `snellen.check` never imports torch.
 """
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from snellen.watching.read import read_epochs as read_epochs
     from snellen.watching.read import read_steps as read_steps
     from snellen.watching.recorder import Recorder as Recorder
+    from snellen.watching.watch import Watch as Watch
+    from snellen.watching.watch import watch as watch
 
 _WHERE = {
     "Recipe": ("snellen.training.recipe", "Recipe"),
@@ -61,6 +63,8 @@ _WHERE = {
     "read_steps": ("snellen.watching.read", "read_steps"),
     "rewrite": ("snellen.verbs.rewrite", "rewrite"),
     "train": ("snellen.verbs.train", "train"),
+    "Watch": ("snellen.watching.watch", "Watch"),
+    "watch": ("snellen.watching.watch", "watch"),
 }
 
 __all__ = ["__version__", *_WHERE]

@@ -5,7 +5,8 @@ pass of a sampled step. No function of torch is replaced. Nothing here draws a r
 the run, so losses are bit for bit those of an unwatched run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,81 +14,84 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from snellen.watching.hooks import Hook, Ledger
+from snellen.watching.models import roots
+from snellen.watching.optimizer_probe import Norms, OptimizerProbe
+
 FIRST_STEPS = 3
 """Steps at the start that are always sampled: what is wrong there was wrong before training."""
-GRADIENT_PROBES = 8
-"""Parameters whose gradient is watched as it arrives, spread evenly over the network."""
 CLEARING = (nn.ReLU, nn.ReLU6)
 SATURATING = (nn.Sigmoid, nn.Tanh)
 MODE_SENSITIVE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
-Sample = tuple[int, str, str, Tensor]
-"""step, layer, signal, 0-d tensor on any device"""
-
 
 class Probes:
-    """Observes one model and one optimizer. `taken()` returns what was seen since the last call of it."""
+    """Observes a model (or several) and its optimizers. `taken()` returns what was seen since the last call of it."""
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, every: int) -> None:
-        self.model = model
-        inner = getattr(optimizer, "optimizer", None)
-        self.optimizer = inner if isinstance(inner, Optimizer) else optimizer
+    def __init__(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], every: int, ledger: Ledger | None = None
+    ) -> None:
+        self.model, self.ledger = model, ledger or Ledger()
         self.every = every
         self.step = 0
-        self.optimizer_steps = 0
-        self.samples: list[Sample] = []
+        self.next_sample = 0
+        """First step from which the next detailed sample is taken."""
         self.names = {id(p): name for name, p in model.named_parameters()}
+        self.sides = [OptimizerProbe(o, self.names, self.ledger, self._gradients_are_there) for o in optimizers]
         self.called: set[str] = set()
         self.without_gradient: set[str] | None = None
         self.start_norms: dict[str, Tensor] = {}
+        self._samples: list[tuple[int, Norms]] = []
         self._handles: list[RemovableHandle] = []
         self._leaf_handles: list[RemovableHandle] = []
-        self._before: list[Tensor] | None = None
         self._clear()
 
     def _clear(self) -> None:
-        self.seen: dict[str, Any] = {
-            "grad_forwards": 0,
-            "no_grad_forwards": 0,
-            "arrived": 0,
-            "optimizer_stepped": False,
-        }
-        self._alive: list[Tensor] = []
-        self._cleared = False
-        self._produced: list[Tensor] = []
-        self._sampled_forward = False
+        self.seen: dict[str, Any] = {"grad_forwards": 0, "no_grad_forwards": 0}
+        self._sampled_forward: set[str] = set()
+        self.sampling = self.step < FIRST_STEPS or self.step >= self.next_sample
+        """Whether this step is one of those measured in detail."""
+        for side in self.sides:
+            side.sampling = self.sampling
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The watched optimizers, without wrappers."""
+        return [side.optimizer for side in self.sides]
+
+    @property
+    def has_probes(self) -> bool:
+        """Whether the arrival of any gradient would be seen."""
+        return any(side.has_probes for side in self.sides)
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Steps of all optimizers since the watch began."""
+        return sum(side.steps for side in self.sides)
 
     def held(self) -> list[nn.Parameter]:
-        """Every parameter the optimizer holds now."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+        """Every parameter the optimizers hold now."""
+        return [p for side in self.sides for p in side.held()]
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Name and parameter of those that ask for a gradient now."""
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
-    @property
-    def sampling(self) -> bool:
-        """Whether this step is one of those measured in detail."""
-        return self.step < FIRST_STEPS or self.step % self.every == 0
-
     def attach(self) -> None:
         """Put the hooks on."""
         if self._handles:
             return
-        held = {id(p) for p in self.held()}
-        mine = [p for _, p in self.trainable() if id(p) in held]
-        count = min(GRADIENT_PROBES, len(mine))
-        chosen = {round(i * (len(mine) - 1) / max(count - 1, 1)) for i in range(count)}
-        self.has_probes = bool(chosen)
         with torch.no_grad():
             self.start_norms = self.norms()
-        self._handles = [
-            self.model.register_forward_pre_hook(self._before_forward),
-            self.model.register_forward_hook(self._after_forward, always_call=True),
-            self.optimizer.register_step_pre_hook(self._before_step),
-            self.optimizer.register_step_post_hook(self._after_step),
-            *(mine[i].register_hook(self._arrival(mine[i])) for i in sorted(chosen)),
-        ]
+        for name, root in roots(self.model):
+            before, after = self._hook(partial(self._before_forward, name)), self._hook(self._after_forward)
+            self._handles.append(root.register_forward_pre_hook(before))
+            self._handles.append(root.register_forward_hook(after, always_call=True))
+        for side in self.sides:
+            self._handles += side.attach()
+
+    def _hook(self, call: Any) -> Hook:
+        return Hook("activations", call, self.ledger)
 
     def detach(self) -> None:
         """Take every hook off."""
@@ -102,42 +106,41 @@ class Probes:
             dict(zip((n for n, _ in pairs), torch._foreach_norm([p for _, p in pairs]), strict=True)) if pairs else {}
         )
 
+    def samples(self) -> list[tuple[int, Norms]]:
+        """Step and numbers of what was sampled since the last call."""
+        samples, self._samples = self._samples, []
+        return samples
+
     def taken(self) -> dict[str, Any]:
-        """What was seen since the last call: Python values, and 0-d tensors not yet read from the device."""
-        if self._cleared:
-            self.seen["alive"] = False
-        elif self._alive:
-            self.seen["alive"] = torch.stack([t.to(self._alive[0].device) for t in self._alive]).any()
-        if self._produced:
-            self.seen["produced"] = torch.stack([t.to(self._produced[0].device) for t in self._produced]).sum()
+        """What was seen since the last call: Python values, and tensors not yet read from the device.
+
+        "sides" holds the same of each optimizer.
+        """
         seen = self.seen
+        seen["sides"] = [side.taken() for side in self.sides]
+        for side in self.sides:
+            self._samples += [(self.step, norms) for norms in side.norms]
+            side.norms = []
+        if self.sampling and self.step >= FIRST_STEPS - 1:
+            # On the grid of `every`, so that what is sampled does not depend on where the first steps ended.
+            self.next_sample = (self.step // self.every + 1) * self.every
         self.step += 1
         self._clear()
         return seen
 
-    def _arrival(self, parameter: nn.Parameter) -> Any:
-        def arrived(gradient: Tensor) -> None:
-            # Runs before autograd adds `gradient` to `.grad`, so what is there is left from earlier.
-            self.seen["arrived"] += 1
-            old = parameter.grad
-            if old is None:
-                self._cleared = True
-            elif old.layout == torch.strided and not self._cleared:
-                # One backward that met cleared gradients is enough, whatever other backward passes the loop has.
-                self._alive_by_backward(parameter, old.detach().count_nonzero() > 0)
-            if gradient.layout == torch.strided:
-                self._produced.append(gradient.detach().float().abs().sum())
+    def go_on(self, step: int, next_sample: int | None = None) -> None:
+        """Go on with `step` as the next one."""
+        self.step = step
+        self.next_sample = -(-step // self.every) * self.every if next_sample is None else next_sample
+        self._clear()
 
-        return arrived
+    def _gradients_are_there(self) -> None:
+        """Before a step that has gradients: which parameters have none."""
+        if self.without_gradient is None or (self.without_gradient and self.sampling):
+            absent = {name for name, p in self.trainable() if p.grad is None}
+            self.without_gradient = absent if self.without_gradient is None else self.without_gradient & absent
 
-    def _alive_by_backward(self, parameter: nn.Parameter, alive: Tensor) -> None:
-        key = f"alive:{id(parameter)}"
-        known = self.seen.get(key)
-        # Alive means: at every backward since the last step. A parameter met clear once counts as cleared.
-        self.seen[key] = alive if known is None else known & alive
-        self._alive = [v for k, v in self.seen.items() if k.startswith("alive:")]
-
-    def _before_forward(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _before_forward(self, root: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if not torch.is_grad_enabled():
             self.seen["no_grad_forwards"] += 1
             return
@@ -153,11 +156,11 @@ class Probes:
                 self.seen["input_mean"], self.seen["input_std"] = x.mean(), x.std(unbiased=False)
                 if x.dim() > 1 and x.shape[0] >= 4:
                     self.seen["input_varies"] = (x - x[:1]).abs().max()
-        if self.sampling and not self._sampled_forward:
-            self._sampled_forward = True
-            for name, leaf in module.named_modules():
+        if self.sampling and root not in self._sampled_forward:
+            self._sampled_forward.add(root)
+            for name, leaf in module.named_modules(prefix=root):
                 if not any(True for _ in leaf.children()):
-                    self._leaf_handles.append(leaf.register_forward_hook(self._leaf(name)))
+                    self._leaf_handles.append(leaf.register_forward_hook(self._hook(self._leaf(name))))
 
     def _leaf(self, name: str) -> Any:
         def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -168,15 +171,15 @@ class Probes:
             if x is None or not x.is_floating_point() or not x.numel():
                 return
             x = (x.detach()[:4] if x.dim() > 2 else x.detach()[:256]).float()
-            add = self.samples.append
             if isinstance(module, CLEARING):
-                add((self.step, name, "zero_fraction", (x == 0).float().mean()))
+                signal, value = "zero_fraction", (x == 0).float().mean()
             elif isinstance(module, nn.Sigmoid):
-                add((self.step, name, "saturation", ((x - 0.5).abs() > 0.49).float().mean()))
+                signal, value = "saturation", ((x - 0.5).abs() > 0.49).float().mean()
             elif isinstance(module, nn.Tanh):
-                add((self.step, name, "saturation", (x.abs() > 0.98).float().mean()))
+                signal, value = "saturation", (x.abs() > 0.98).float().mean()
             else:
-                add((self.step, name, "output_std", x.std(unbiased=False)))
+                signal, value = "output_std", x.std(unbiased=False)
+            self._samples.append((self.step, ((name,), signal, value)))
 
         return after
 
@@ -190,7 +193,7 @@ class Probes:
         if y is None or not y.is_floating_point() or not y.numel():
             return
         if self.sampling and y.grad_fn is not None and y.numel() == y.shape[0] >= 4:
-            y.register_hook(self._pull(y.detach().clone()))
+            y.register_hook(self._hook(self._pull(y.detach().clone())))
         y = y.detach()
         self.seen["output_sum"] = y.sum(dtype=torch.float32)
         if self.step < FIRST_STEPS and y.dim() == 2 and y.shape[1] > 1:
@@ -211,51 +214,6 @@ class Probes:
             self.seen["pull"] = torch.stack([rest, slope, dy.abs().max(), g.abs().max(), y.mean() - g.mean() / slope])
 
         return arrived
-
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        seen = self.seen
-        seen["lr"] = float(optimizer.param_groups[0]["lr"]) if "lr" in optimizer.param_groups[0] else None
-        held = self.held()
-        pairs = [(p, p.grad) for p in held if p.grad is not None and p.grad.layout == torch.strided]
-        seen["grads_at_step"] = any(p.grad is not None for p in held)
-        if pairs:
-            with torch.no_grad():
-                each = torch.stack(
-                    [n.float().to(pairs[0][0].device) for n in torch._foreach_norm([g for _, g in pairs])]
-                )
-            seen["grad_norms"] = each
-            seen["grad_names"] = [self.names.get(id(p), "?") for p, _ in pairs]
-            seen["grad_norm"] = each.norm()
-            if self.sampling:
-                self.samples += [
-                    (self.step, n, "grad_norm", v) for n, v in zip(seen["grad_names"], each.unbind(), strict=True)
-                ]
-        if seen["arrived"]:
-            absent = {name for name, p in self.trainable() if p.grad is None}
-            if self.without_gradient is None:
-                self.without_gradient = absent if pairs else None
-            elif self.without_gradient and self.sampling:
-                self.without_gradient &= absent
-        if self.sampling:
-            self._before = [p.detach().clone() for p in held if p.requires_grad]
-
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self.optimizer_steps += 1
-        self.seen["optimizer_stepped"] = True
-        before, self._before = self._before, None
-        if not before:
-            return
-        with torch.no_grad():
-            held = [p for p in self.held() if p.requires_grad]
-            after = [p.detach() for p in held]
-            device = before[0].device
-            moved = torch.stack([n.float().to(device) for n in torch._foreach_norm(torch._foreach_sub(after, before))])
-            size = torch.stack([n.float().to(device) for n in torch._foreach_norm(before)])
-            self.seen["update_ratio"] = moved.norm() / size.norm().clamp_min(1e-12)
-            self.seen["weight_norm"] = size.norm()
-            names = [self.names.get(id(p), "?") for p in held]
-            for name, ratio, norm in zip(names, (moved / size.clamp_min(1e-12)).unbind(), size.unbind(), strict=True):
-                self.samples += [(self.step, name, "update_ratio", ratio), (self.step, name, "weight_norm", norm)]
 
 
 def first_tensor(value: Any) -> Tensor | None:

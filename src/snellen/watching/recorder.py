@@ -21,11 +21,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from snellen.facts import table
 from snellen.watching.facts import EPOCHS, EVENTS, SIGNALS, STEPS, RunFacts
+from snellen.watching.hooks import Ledger
+from snellen.watching.models import Models, Optimizers, as_list, as_one
 from snellen.watching.probes import Probes, sensitive_to_mode
 
 COUNTED = {
@@ -42,16 +43,26 @@ RESOLUTION = 1e-3
 
 
 class Recorder:
-    """Watches `model` and `optimizer` from `__enter__` or `start` until `__exit__` or `finish`.
+    """Watches `model` and `optimizer`, one or several, from `__enter__` or `start` until `__exit__` or `finish`.
 
     `every`: steps between detailed samples (activations, updates); also the number of steps whose device results are
-    read together. `folder`: facts are saved there after every epoch and at the end.
+    read together. `folder`: facts are saved there after every epoch and at the end. `ledger`: where the time that
+    watching takes, and what failed in it, are put down.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, *, every: int = 20, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Models,
+        optimizer: Optimizers,
+        *,
+        every: int = 20,
+        folder: Path | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         if every < 1:
             raise ValueError(f"every = {every}: at least 1 step")
-        self._probes = Probes(model, optimizer, every)
+        self._probes = Probes(as_one(model), as_list(optimizer), every, ledger)
+        self._window = every
         self._folder = folder
         self._steps: list[dict[str, Any]] = []
         self._epochs: list[dict[str, Any]] = []
@@ -98,7 +109,7 @@ class Recorder:
     def step(
         self,
         *,
-        loss: float,
+        loss: float | Tensor,
         epoch: int = 0,
         batch_size: int | None = None,
         targets: int | None = None,
@@ -112,6 +123,7 @@ class Recorder:
     ) -> None:
         """Record one optimizer step; call it right after `optimizer.step()`. Fields as in `watching.facts.STEPS`.
 
+        `loss`: a number, or a tensor of one; one that lies on a device is read with the next window.
         `labels`: class ids of the batch, integers of shape (N,) on any device; from them comes `same_class`.
 
         Raises:
@@ -122,13 +134,22 @@ class Recorder:
             if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex():
                 raise ValueError(f"labels {labels.dtype} {list(labels.shape)}: one integer per image is needed")
             seen["labels"] = labels.detach().clone()
+        value: float | None = None
+        if isinstance(loss, Tensor):
+            loss = loss.detach()
+            if loss.device.type == "cpu":
+                value = float(loss.mean())
+            else:
+                seen["loss"] = loss.float().mean()
+        else:
+            value = float(loss)
         if not self._options:
             self._options = self._optimizer_options()
         row: dict[str, Any] = {
             "step": len(self._steps),
             "epoch": epoch,
-            "loss": float(loss),
-            "lr": seen.get("lr", self._options.get("lr")),
+            "loss": value,
+            "lr": seen["sides"][0].get("lr", self._options.get("lr")),
             "grad_norm": None if grad_norm is None else float(grad_norm),
             "clip_limit": clip_limit,
             "update_ratio": None,
@@ -144,7 +165,7 @@ class Recorder:
         }
         self._steps.append(row)
         self._pending.append((row, seen))
-        if not math.isfinite(row["loss"]) or len(self._pending) >= self._probes.every:
+        if (value is not None and not math.isfinite(value)) or len(self._pending) >= self._window:
             self._read_device()
 
     def epoch(
@@ -181,6 +202,17 @@ class Recorder:
         self._probes.detach()
         self._save()
 
+    @property
+    def sampling(self) -> bool:
+        """Whether the step now under way is measured in detail."""
+        return self._probes.sampling
+
+    def mean_loss(self, first_step: int = 0) -> float:
+        """Mean loss of the steps from `first_step` on; NaN when there are none."""
+        self._read_device()
+        losses = [row["loss"] for row in self._steps[first_step:]]
+        return sum(losses) / len(losses) if losses else math.nan
+
     def facts(self) -> RunFacts:
         """Everything recorded so far."""
         self._read_device()
@@ -194,7 +226,7 @@ class Recorder:
             events=table(EVENTS, self._events(held)),
             trainable_params=sum(p.numel() for p in trainable.values()),
             optimizer_params=sum(trainable[n].numel() for n in optimized),
-            optimizer=type(self._probes.optimizer).__name__,
+            optimizer=type(self._probes.optimizers[0]).__name__,
             options=self._options or self._optimizer_options(),
             missing_from_optimizer=[n for n in trainable if n not in optimized and n not in self._moved()],
             without_gradient=sorted(self._probes.without_gradient or ()),
@@ -216,7 +248,7 @@ class Recorder:
             "classes": dict(self._classes),
             "options": self._options,
             "step": self._probes.step,
-            "optimizer_steps": self._probes.optimizer_steps,
+            "optimizer_steps": [side.steps for side in self._probes.sides],
             "called": sorted(self._probes.called),
             "without_gradient": None
             if self._probes.without_gradient is None
@@ -234,7 +266,9 @@ class Recorder:
         self._classes = Counter(state.get("classes", {}))
         self._options = dict(state["options"])
         probes = self._probes
-        probes.step, probes.optimizer_steps = state["step"], state["optimizer_steps"]
+        probes.go_on(state["step"])
+        for side, steps in zip(probes.sides, state["optimizer_steps"], strict=True):
+            side.steps = steps
         probes.called = set(state["called"])
         without = state["without_gradient"]
         probes.without_gradient = None if without is None else set(without)
@@ -244,7 +278,7 @@ class Recorder:
             self.facts().save(self._folder / "signals")
 
     def _optimizer_options(self) -> dict[str, Any]:
-        groups = self._probes.optimizer.param_groups
+        groups = self._probes.optimizers[0].param_groups
         plain = {
             key: float(value) if isinstance(value, Tensor) else value
             for key, value in groups[0].items()
@@ -258,33 +292,26 @@ class Recorder:
     def _read_device(self) -> None:
         """Read every waiting device result in one transfer, and turn it into rows and events."""
         pending, self._pending = self._pending, []
-        samples, self._probes.samples = self._probes.samples, []
-        tensors = [value for *_, value in samples]
-        for _, seen in pending:
-            tensors += [v for k, v in seen.items() if isinstance(v, Tensor) and not k.startswith("alive:")]
-        values = iter(_read(tensors))
-        for step, layer, signal, _ in samples:
-            self._signals.append({"step": step, "layer": layer, "signal": signal, "value": next(values)[0]})
+        samples = self._probes.samples()
+        waiting = [seen for _, all_seen in pending for seen in (all_seen, *all_seen["sides"])]
+        places = [(seen, key) for seen in waiting for key, value in seen.items() if isinstance(value, Tensor)]
+        values = iter(_read([numbers for _, (_, _, numbers) in samples] + [seen[key] for seen, key in places]))
+        for step, (names, signal, _) in samples:
+            self._signals += [
+                {"step": step, "layer": name, "signal": signal, "value": value}
+                for name, value in zip(names, next(values), strict=True)
+            ]
+        for seen, key in places:
+            seen[key] = next(values)
         for row, seen in pending:
-            read = {
-                k: (next(values) if isinstance(v, Tensor) else v) for k, v in seen.items() if not k.startswith("alive:")
-            }
-            self._understand(row, read)
+            self._understand(row, seen)
 
     def _understand(self, row: dict[str, Any], seen: dict[str, Any]) -> None:
         step = row["step"]
-        scalar = {k: v[0] for k, v in seen.items() if isinstance(v, list) and len(v) == 1}
-        if row["grad_norm"] is None:
-            row["grad_norm"] = scalar.get("grad_norm")
-        row["update_ratio"] = scalar.get("update_ratio")
-        alive = scalar.get("alive", seen.get("alive"))
-        row["grads_before_backward"] = None if alive is None or step == 0 else bool(alive)
-        # LBFGS and its like run backward inside step, after our look at the gradients: then nothing can be said.
-        produced, present = scalar.get("produced", 0.0), seen.get("grads_at_step")
-        if seen["optimizer_stepped"] and seen["arrived"] and produced > 0 and not scalar.get("grad_norm", 0.0):
-            self._count("gradients-erased", step)
-        if seen["optimizer_stepped"] and not seen["arrived"] and not present and self._probes.has_probes:
-            self._count("no-backward", step)
+        scalar = {k: v[0] for k, v in seen.items() if isinstance(v, list) and len(v) == 1 and k != "sides"}
+        if row["loss"] is None:
+            row["loss"] = scalar["loss"]
+        self._understand_sides(row, seen["sides"])
         if seen["no_grad_forwards"] and not seen["grad_forwards"]:
             self._count("no-grad-forward", step)
         if scalar.get("input_varies") == 0.0:
@@ -304,6 +331,27 @@ class Recorder:
             self._understand_pull(step, seen["pull"])
         if "non-finite" not in self._single:
             self._find_non_finite(row, seen, scalar)
+
+    def _understand_sides(self, row: dict[str, Any], sides: list[dict[str, Any]]) -> None:
+        """What each optimizer met: the norm of all gradients, whether they were left from before, or were lost."""
+        step = row["step"]
+        stepped = [side for side in sides if side["stepped"]]
+        numbers = [{k: v[0] for k, v in side.items() if isinstance(v, list) and len(v) == 1} for side in stepped]
+        if row["grad_norm"] is None and any("grad_norm" in n for n in numbers):
+            row["grad_norm"] = math.hypot(*(n["grad_norm"] for n in numbers if "grad_norm" in n))
+        moved = [n for n in numbers if "moved" in n]
+        if moved:
+            size = math.hypot(*(n["size"] for n in moved))
+            row["update_ratio"] = math.hypot(*(n["moved"] for n in moved)) / max(size, 1e-12)
+        alive = [n.get("alive", side.get("alive")) for n, side in zip(numbers, stepped, strict=True)]
+        known = [bool(a) for a in alive if a is not None]
+        row["grads_before_backward"] = any(known) if known and step > 0 else None
+        for side, n in zip(stepped, numbers, strict=True):
+            # LBFGS and its like run backward inside step, after our look at the gradients: then nothing can be said.
+            if side["arrived"] and n.get("produced", 0.0) > 0 and not n.get("grad_norm", 0.0):
+                self._count("gradients-erased", step)
+            if not side["arrived"] and not side["grads_at_step"] and self._probes.has_probes:
+                self._count("no-backward", step)
 
     def _understand_pull(self, step: int, pull: list[float]) -> None:
         """Keep what is left of dloss/doutput after the best line through it, where the line is more than rounding."""
@@ -330,9 +378,9 @@ class Recorder:
         elif not math.isfinite(loss):
             self._note("non-finite", step, "loss", "outputs are finite and the loss is not", loss)
         else:
-            norms = seen.get("grad_norms") or []
-            names = seen.get("grad_names") or []
-            bad = next((n for n, v in zip(names, norms, strict=False) if not math.isfinite(v)), None)
+            sides = [side for side in seen["sides"] if "grad_norms" in side]
+            norms = [pair for side in sides for pair in zip(side["grad_names"], side["grad_norms"], strict=True)]
+            bad = next((name for name, norm in norms if not math.isfinite(norm)), None)
             if bad and not row["skipped"]:
                 self._note("non-finite", step, bad, f"loss and outputs are finite, the gradient of {bad} is not", loss)
 

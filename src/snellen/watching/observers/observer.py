@@ -1,11 +1,35 @@
 """What every observer of a watched loop is."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import nn
 from torch.optim import Optimizer
+
+from snellen.watching.hooks import Hook, Ledger
+
+
+@dataclass
+class Context:
+    """What an observer is made with: what the user said, and where the run stands."""
+
+    loss_fn: Callable[..., Any] | None = None
+    """As given to `watch`; called as loss_fn(outputs, targets)."""
+    task: str | None = None
+    """As given to `watch`."""
+    trials: bool = True
+    """Whether experiments may be run on a copy of the model."""
+    ledger: Ledger = field(default_factory=Ledger)
+    step: int = 0
+    """0-based number of the step now under way; `batch` of step i is called while this is still i."""
+    sampled: bool = True
+    """Whether dear things may be measured in this step."""
+
+    def hook(self, who: str, call: Callable[..., Any]) -> Hook:
+        """`call` as a hook for a module, parameter or optimizer: its time counts against the budget, its exception
+        becomes an event, what it returns is dropped, and a deep copy of the model does not carry it."""
+        return Hook(who, call, self.ledger)
 
 
 @dataclass(frozen=True)
@@ -28,13 +52,18 @@ class Batch:
 
 class Observer(Protocol):
     """Looks at one side of a run. It may keep device tensors; it never writes to one of the run, draws no random number
-    and replaces no function of torch."""
+    and replaces no function of torch. It is made with the `Context` of the watch."""
+
+    def __init__(self, context: Context) -> None:
+        """Nothing is touched before `attach`."""
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        """Put hooks on. Called once, before the first step."""
+        """Put hooks on. Called once, before the first step. `model` may be several: see `watching.models.roots`."""
 
     def batch(self, batch: Batch) -> None:
-        """After each step that the loop reports."""
+        """After each step that the loop reports, and after each validation forward pass (targets are None then).
+
+        What the loop did not give is taken from the model's last forward pass, where there is one model."""
 
     def detach(self) -> None:
         """Take every hook off. Calling it again does nothing."""

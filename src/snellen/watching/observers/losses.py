@@ -1,0 +1,137 @@
+"""Recognises the loss of a watched loop by its value, and says of what kind the outputs were that went into it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from snellen.watching.loss_fit import Look, fit, look
+from snellen.watching.loss_forms import values
+from snellen.watching.nests import named_tensors
+from snellen.watching.observers.observer import Batch
+
+FIRST = 3
+"""Steps from the start that are looked at."""
+MOST = 8
+"""Looks at which an undecided loss is given up, as long as its classes are many or its outputs large."""
+MOST_FOR_WEIGHTS = 40
+"""The same where class weights can still be solved for: a step for each class and two more are needed."""
+SMALL = 200_000
+"""Outputs up to this many numbers are looked at in every step until then."""
+CONFIRM = 4
+"""Looks after which a loss that was recognised is not looked at again."""
+MOST_PAIRS = 6
+"""Pairs of an output and a target that are tried."""
+
+Key = tuple[str, str]
+
+
+class LossObserver:
+    """Compares the loss of each step with every known form of its outputs and targets.
+
+    `loss_fn`: the program's loss, if it is known; its class weights, where it has some, are one form more. A loss is
+    looked at in the first steps and at some sampled ones, then no more.
+    """
+
+    def __init__(self, loss_fn: Any = None) -> None:
+        weight = getattr(loss_fn, "weight", None)
+        self._weight = weight.detach() if isinstance(weight, Tensor) and weight.dim() == 1 else None
+        self._looks: dict[Key, list[Look]] = {}
+        self._seen = 0
+        self._form: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
+        self._done = False
+
+    def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Nothing to hook: everything it sees comes with `batch`."""
+
+    def detach(self) -> None:
+        """Nothing to take off."""
+
+    def batch(self, batch: Batch) -> None:
+        """Look at one training step."""
+        if self._done or batch.phase != "training" or batch.outputs is None or batch.loss is None:
+            return
+        outputs = _numbers(batch.outputs)
+        if not outputs:
+            return
+        small = sum(t.numel() for _, t in outputs) <= SMALL
+        if not (batch.step < FIRST or batch.sampled or (small and self._undecided())):
+            return
+        number = float(batch.loss.detach().float()) if isinstance(batch.loss, Tensor) else float(batch.loss)
+        low = any(t.dtype in (torch.float16, torch.bfloat16) for _, t in outputs)
+        pairs = [(o, (n, t, "")) for o, (n, t) in product(outputs, _targets(batch.targets))]
+        pairs += [(o, (n, t, "inputs")) for o, (n, t) in product(outputs, _numbers(batch.inputs)) if o[1].shape == t.shape]
+        for (out_name, out), (name, target, kind) in pairs[:MOST_PAIRS]:
+            found = values(out, target, target=kind, weight=self._weight)
+            if found.of:
+                key = out_name, f"{kind}:{name}" if kind else name
+                self._looks.setdefault(key, []).append(look(number, found, low_precision=low))
+        self._seen += 1
+        self._decide()
+
+    def _undecided(self) -> bool:
+        return not self._form and self._seen < MOST_FOR_WEIGHTS
+
+    def _decide(self) -> None:
+        found = {key: fit(looks) for key, looks in self._looks.items()}
+        best = next((k for k, form in found.items() if form), None)
+        self._form = {} if best is None else found[best] | {"output": best[0], "against": best[1]}
+        if not self._form:
+            self._form = {}
+        losses = [k.loss for k in next(iter(self._looks.values()), [])]
+        if losses and all(v == 0.0 for v in losses) and len(losses) >= FIRST:
+            self._kept = self._zero(losses)
+        enough = CONFIRM if self._form else MOST_FOR_WEIGHTS
+        if self._seen >= max(enough, MOST if not self._form and not self._weights_possible() else 0):
+            self._done = bool(self._form) or self._seen >= MOST_FOR_WEIGHTS or not self._weights_possible()
+        if self._done:
+            self._looks = {}
+
+    def _weights_possible(self) -> bool:
+        return any(looks[0].sums for looks in self._looks.values())
+
+    def _zero(self, losses: Sequence[float]) -> dict[str, Any]:
+        """A loss that is exactly 0 agrees with no form by ratio: say of which outputs and classes it is."""
+        looks = next(iter(self._looks.values()))
+        plain = [
+            min((v["total"] / v["count"] for f, v in k.values.items() if f.name == "cross-entropy" and not f.before and v["count"]), default=math.nan)
+            for k in looks
+        ]  # fmt: skip
+        return {
+            "name": "zero",
+            "classes": looks[0].num_classes,
+            "ignored_share": sum(k.ignored_share for k in looks) / len(looks),
+            "cross_entropy": plain[0],
+            "batches": len(losses),
+        }
+
+    def facts(self) -> Mapping[str, Any]:
+        """`loss_form`, as `loss_fit.fit` describes it, with `output` and `against` (names of the tensors); {} for none."""
+        form = self._form or self._kept
+        return {"loss_form": dict(form)} if form else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The form, if there is one; the looks that led to it are not kept."""
+        return {"form": dict(self._form), "kept": dict(self._kept), "seen": self._seen, "done": self._done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._form, self._kept = dict(state["form"]), dict(state["kept"])
+        self._seen, self._done = state["seen"], state["done"] or bool(state["form"])
+
+
+def _numbers(value: Any) -> list[tuple[str, Tensor]]:
+    """Floating tensors with at least one axis and one number, the logits of a model's output first."""
+    found = [
+        (n, t) for n, t in named_tensors(value) if t.is_floating_point() and t.dim() and t.numel() and not t.is_sparse
+    ]
+    return sorted(found, key=lambda pair: pair[0] not in ("logits", "out"))[:3]
+
+
+def _targets(value: Any) -> list[tuple[str, Tensor]]:
+    return [(n, t) for n, t in named_tensors(value) if t.dim() and t.numel() and not t.is_sparse][:3]

@@ -1,0 +1,71 @@
+"""The learning-rate schedulers of the watched optimizers: how often they were stepped, and over what period."""
+
+import gc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+
+from snellen.watching.observers.observer import Batch
+
+
+class Schedules:
+    """Events, one of each for a scheduler: `scheduler-steps` (layer: its class; value: calls of its step() since the watch
+    began), `scheduler-start` (value: calls before the watch, where the optimizer remembered nothing yet),
+    `scheduler-period` (value: T_max of a cosine schedule)."""
+
+    def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Note the schedulers there are; those made later are found at the end."""
+        self._optimizers = list(optimizers)
+        self._start: dict[int, int] = {}
+        self._begun: list[tuple[str, int]] = []
+        self._found: list[LRScheduler] = []
+        for scheduler in self._schedulers():
+            steps = int(scheduler.last_epoch)
+            self._found.append(scheduler)
+            self._start[id(scheduler)] = steps
+            stateful = any(group.get("betas") or group.get("momentum") for group in scheduler.optimizer.param_groups)
+            if steps > 0 and stateful and not scheduler.optimizer.state:
+                self._begun.append((type(scheduler).__name__, steps))
+
+    def _schedulers(self) -> list[LRScheduler]:
+        mine = {id(o) for o in self._optimizers}
+        found = [o for o in gc.get_objects() if isinstance(o, LRScheduler)]
+        return [s for s in found if id(getattr(s, "optimizer", None)) in mine]
+
+    def batch(self, batch: Batch) -> None:
+        """Nothing is taken from the batch."""
+
+    def detach(self) -> None:
+        """Nothing was put on."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Events."""
+        known = {id(s) for s in self._found}
+        self._found += [s for s in self._schedulers() if id(s) not in known]
+        rows: list[tuple[str, str, float, str]] = []
+        for scheduler in self._found:
+            name = type(scheduler).__name__
+            steps = int(scheduler.last_epoch) - self._start.get(id(scheduler), 0)
+            rows.append(("scheduler-steps", name, steps, f"{name}.step() was called {steps} times"))
+            if isinstance(scheduler, CosineAnnealingLR):
+                period = float(scheduler.T_max)
+                rows.append(("scheduler-period", name, period, f"T_max of {name} is {period:g}"))
+        for name, count in self._begun:
+            message = f"{name} had been stepped {count} times before, and the optimizer remembered nothing"
+            rows.append(("scheduler-start", name, count, message))
+        return {
+            "events": [
+                {"step": None, "kind": kind, "layer": name, "message": message, "value": float(value)}
+                for kind, name, value, message in rows
+            ]
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: schedulers carry their own count."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to go on from."""

@@ -1,0 +1,133 @@
+"""The hooks of one watched optimizer: gradients as they arrive, as its step meets them, and what the step does."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from snellen.watching.hooks import Hook, Ledger
+
+GRADIENT_PROBES = 8
+"""Parameters whose gradient is watched as it arrives, spread evenly over the network."""
+
+Norms = tuple[tuple[str, ...], str, Tensor]
+"""Names, signal, and one number for each name, not yet read from the device."""
+
+
+class OptimizerProbe:
+    """Observes one optimizer. What it saw goes on from record to record until the optimizer steps."""
+
+    def __init__(
+        self, optimizer: Optimizer, names: Mapping[int, str], ledger: Ledger, before_step: Callable[[], None]
+    ) -> None:
+        self.optimizer, self.names, self.ledger, self.tell = optimizer, names, ledger, before_step
+        self.sampling = False
+        self.steps = 0
+        self.norms: list[Norms] = []
+        self._before: list[Tensor] | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.seen: dict[str, Any] = {"arrived": 0, "stepped": False}
+        self._alive: dict[int, Tensor] = {}
+        self._cleared = False
+        self._produced: list[Tensor] = []
+
+    def held(self) -> list[nn.Parameter]:
+        """Every parameter the optimizer holds now."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def attach(self) -> list[RemovableHandle]:
+        """Put the hooks on and return what takes them off."""
+        mine = [p for p in self.held() if p.requires_grad and id(p) in self.names]
+        count = min(GRADIENT_PROBES, len(mine))
+        chosen = sorted({round(i * (len(mine) - 1) / max(count - 1, 1)) for i in range(count)})
+        self.has_probes = bool(chosen)
+        hook = self._hook
+        return [
+            self.optimizer.register_step_pre_hook(hook(self._before_step)),
+            self.optimizer.register_step_post_hook(hook(self._after_step)),
+            *(mine[i].register_hook(hook(self._arrival(mine[i]))) for i in chosen),
+        ]
+
+    def _hook(self, call: Any) -> Hook:
+        return Hook("gradients", call, self.ledger)
+
+    def taken(self) -> dict[str, Any]:
+        """What was seen since the last step of the optimizer that an earlier call told of."""
+        seen = dict(self.seen)
+        if self._cleared:
+            seen["alive"] = False
+        elif self._alive:
+            seen["alive"] = _stacked(list(self._alive.values())).any()
+        if not seen["stepped"]:  # one of several batches whose gradients are added up
+            return {"arrived": seen["arrived"], "stepped": False}
+        if self._produced:
+            seen["produced"] = _stacked(self._produced).sum()
+        self._clear()
+        return seen
+
+    def _arrival(self, parameter: nn.Parameter) -> Any:
+        def arrived(gradient: Tensor) -> None:
+            # Runs before autograd adds `gradient` to `.grad`, so what is there is left from earlier.
+            self.seen["arrived"] += 1
+            old = parameter.grad
+            if old is None:
+                self._cleared = True
+            elif old.layout == torch.strided and not self._cleared:
+                # One backward that met cleared gradients is enough, whatever other backward passes the loop has.
+                alive = old.detach().count_nonzero() > 0
+                known = self._alive.get(id(parameter))
+                self._alive[id(parameter)] = alive if known is None else known & alive
+            # A number for each arrival is dear where hundreds of batches are added up before a step.
+            if gradient.layout == torch.strided and self.seen["arrived"] <= 4 * GRADIENT_PROBES:
+                self._produced.append(gradient.detach().float().abs().sum())
+
+        return arrived
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        seen = self.seen
+        first = optimizer.param_groups[0]
+        seen["lr"] = float(first["lr"]) if "lr" in first else None
+        held = self.held()
+        pairs = [(p, p.grad) for p in held if p.grad is not None and p.grad.layout == torch.strided]
+        seen["grads_at_step"] = any(p.grad is not None for p in held)
+        if pairs:
+            with torch.no_grad():
+                each = _stacked(torch._foreach_norm([g for _, g in pairs]))
+            names = tuple(self.names.get(id(p), "?") for p, _ in pairs)
+            seen["grad_norms"], seen["grad_names"], seen["grad_norm"] = each, names, each.norm()
+            if self.sampling:
+                self.norms.append((names, "grad_norm", each))
+        if seen["arrived"] and pairs:
+            self.tell()
+        if self.sampling:
+            self._before = [p.detach().clone() for p in held if p.requires_grad]
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.steps += 1
+        self.seen["stepped"] = True
+        before, self._before = self._before, None
+        if not before:
+            return
+        with torch.no_grad():
+            held = [p for p in self.held() if p.requires_grad]
+            after = [p.detach() for p in held]
+            size = _stacked(torch._foreach_norm(before))
+            torch._foreach_sub_(before, after)
+            moved = _stacked(torch._foreach_norm(before))
+            self.seen["moved"], self.seen["size"] = moved.norm(), size.norm()
+            names = tuple(self.names.get(id(p), "?") for p in held)
+            self.norms.append((names, "update_ratio", moved / size.clamp_min(1e-12)))
+            self.norms.append((names, "weight_norm", size))
+
+
+def _stacked(values: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """0-d tensors of any device as one vector of float32 on the first one's."""
+    device, dtypes = values[0].device, {v.dtype for v in values}
+    if len(dtypes) == 1 and all(v.device == device for v in values):
+        return torch.stack(tuple(values)).float() if values[0].dtype != torch.bool else torch.stack(tuple(values))
+    return torch.stack([v.to(device, torch.float32) for v in values])

@@ -1,0 +1,324 @@
+"""`snellen.watch`: watch any PyTorch loop, and say what is wrong with the run.
+
+    with snellen.watch(model, optimizer) as watch:
+        for x, y in loader:
+            out = model(x)
+            loss = loss_fn(out, y)
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+            watch.step(loss=loss, inputs=x, targets=y, outputs=out)
+    print(watch.report())
+
+The recorder takes the norms and activations; observers, each in a file of `watching.observers`, take the rest; their
+facts are joined into one RunFacts. What an observer raises becomes an event `observer-failed`; the loop goes on.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from snellen.facts import table
+from snellen.watching.facts import RunFacts
+from snellen.watching.hooks import Hook, Ledger
+from snellen.watching.models import Models, Optimizers, as_list, as_one, roots
+from snellen.watching.observers import ALL
+from snellen.watching.observers.observer import Batch, Context, Observer
+from snellen.watching.probes import first_tensor
+from snellen.watching.recorder import Recorder
+
+if TYPE_CHECKING:
+    from snellen.result import Result
+
+EVERY = 20
+"""Steps between detailed samples at the start, and between readings of the device."""
+BUDGET = 0.02
+"""Share of the step's time that watching may take."""
+VALIDATION_SAMPLES = 2
+"""Forward passes of each validation that are sampled."""
+
+
+class Watch:
+    """One watched run; made by `watch`. Use it as a context manager, or call `start` and `finish`."""
+
+    def __init__(
+        self,
+        model: Models,
+        optimizer: Optimizers,
+        run_dir: str | Path | None = None,
+        *,
+        loss_fn: Callable[..., Any] | None = None,
+        every: int | None = None,
+        budget: float = BUDGET,
+        task: str | None = None,
+        trials: bool = True,
+    ) -> None:
+        self.model, self.optimizers = as_one(model), as_list(optimizer)
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.ledger = Ledger()
+        self.context = Context(loss_fn=loss_fn, task=task, trials=trials, ledger=self.ledger)
+        self.recorder = Recorder(self.model, self.optimizers, every=every or EVERY, ledger=self.ledger)
+        self.observers: list[Observer] = []
+        for kind in ALL:
+            made = self._safely(kind, kind, self.context)
+            if made is not None:
+                self.observers.append(made)
+        self._handles: list[RemovableHandle] = []
+        self._task = task
+        self._metric_name = ""
+        self._epochs = 0
+        self._losses_from = 0
+        self._ended_at: float | None = None
+        self._finished = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._inputs: Any = None
+        self._outputs: Any = None
+        self._validations = 0
+
+    def _safely(self, who: Any, call: Callable[..., Any], *args: Any) -> Any:
+        name = who.__name__ if isinstance(who, type) else type(who).__name__
+        return self.ledger.run(name, call, *args)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish("" if kind is None else f"stopped by {kind.__name__}")
+
+    def start(self, **about: Any) -> None:
+        """Put the hooks on. `about`: what is known of the run beforehand, fields of RunFacts such as num_classes."""
+        self.recorder.start(**{"task": self._task or "", **about})
+        if self._handles:
+            return
+        for _, root in roots(self.model):
+            hook = Hook("forward", self._after_forward, self.ledger)
+            self._handles.append(root.register_forward_hook(hook, with_kwargs=True))
+        for observer in self.observers:
+            self._safely(observer, observer.attach, self.model, self.optimizers)
+
+    def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        given = args[0] if len(args) == 1 and not kwargs else [*args, *kwargs.values()]
+        if torch.is_grad_enabled():
+            self._inputs, self._outputs = given, _detached(output)
+            return
+        batch = Batch(
+            step=self.context.step,
+            phase="validation",
+            inputs=given,
+            outputs=output,
+            sampled=self._validations < VALIDATION_SAMPLES,
+        )
+        self._validations += 1
+        for observer in self.observers:
+            self._safely(observer, observer.batch, batch)
+
+    def step(
+        self,
+        *,
+        loss: float | Tensor,
+        inputs: Any = None,
+        targets: Any = None,
+        outputs: Any = None,
+        labels: Tensor | None = None,
+        epoch: int | None = None,
+        batch_size: int | None = None,
+        **known: Any,
+    ) -> None:
+        """Record one pass of the loop; call it after `optimizer.step()`, or after `backward` where gradients add up.
+
+        Args:
+            loss: Of the batch, a number or a tensor of one; a tensor on a device is not read before the window ends.
+            inputs: What the model was given, any nest of tensors; taken from the model's forward pass when left out.
+            targets: What the loss was given beside the outputs; any nest of tensors.
+            outputs: What the model gave; as `inputs`.
+            labels: Class ids of the batch, integers of shape (N,); taken from `targets` where those are such.
+            epoch: 0-based; counted by calls of `epoch` when left out.
+            batch_size: Samples in the batch; the first length of inputs or targets when left out.
+            known: Other columns of `watching.facts.STEPS`: grad_norm, clip_limit, positives, skipped, seconds, ...
+        """
+        now = time.perf_counter()
+        inputs = self._inputs if inputs is None else inputs
+        outputs = self._outputs if outputs is None else outputs
+        batch = Batch(
+            step=self.context.step,
+            phase="training",
+            loss=loss,
+            inputs=inputs,
+            targets=targets,
+            outputs=outputs,
+            sampled=self.context.sampled,
+        )
+        for observer in self.observers:
+            self._safely(observer, observer.batch, batch)
+        if labels is None and _are_labels(targets):
+            labels = targets
+        if batch_size is None:
+            batch_size = _length(inputs, targets)
+        known.setdefault("seconds", 0.0 if self._ended_at is None else now - self._ended_at)
+        epoch = self._epochs if epoch is None else epoch
+        self.ledger.run(
+            "recorder",
+            lambda: self.recorder.step(loss=loss, labels=labels, epoch=epoch, batch_size=batch_size, **known),
+        )
+        self.context.step += 1
+        self.context.sampled = self.recorder.sampling
+        self._forget()
+        self._ended_at = time.perf_counter()
+
+    def epoch(
+        self,
+        train: Mapping[str, Any] | float | None = None,
+        val: Mapping[str, Any] | float | None = None,
+        *,
+        epoch: int | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        """Record the end of an epoch.
+
+        Args:
+            train: Name -> value over the epoch's training batches; "loss" is the loss (the mean of the steps when left
+                out), and the first other name the metric. A single number is the loss.
+            val: The same over the validation set.
+            epoch: 0-based; counted when left out.
+            seconds: Wall time.
+        """
+        train, val = _numbers(train), _numbers(val)
+        name = next((n for n in (*val, *train) if n != "loss"), "")
+        sign = -1.0 if _smaller_is_better(name) else 1.0
+        self._metric_name = self._metric_name or name
+        self.recorder.epoch(
+            epoch=self._epochs if epoch is None else epoch,
+            train_loss=train["loss"] if "loss" in train else self.recorder.mean_loss(self._losses_from),
+            val_loss=val.get("loss"),
+            metric=sign * val[name] if name in val else None,
+            train_metric=sign * train[name] if name in train else None,
+            seconds=seconds,
+        )
+        self._epochs += 1
+        self._losses_from = self.context.step
+        self._ended_at = None
+
+    def finish(self, stop_reason: str = "") -> None:
+        """End the watch: every hook off. Calling it again does nothing."""
+        if self._finished:
+            return
+        self._finished = True
+        self.recorder.finish(stop_reason)
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        for observer in self.observers:
+            self._safely(observer, observer.detach)
+
+    def facts(self) -> RunFacts:
+        """Everything recorded so far, of the recorder and of all observers."""
+        base = self.recorder.facts()
+        scalars = base.scalars()
+        if self._metric_name and not scalars["metric_name"]:
+            scalars["metric_name"] = self._metric_name
+        rows: dict[str, list[Any]] = {name: [] for name in RunFacts.TABLES}
+        for observer in self.observers:
+            for name, value in (self._safely(observer, observer.facts) or {}).items():
+                if name in rows:
+                    rows[name] += value.to_dicts() if isinstance(value, pl.DataFrame) else list(value)
+                elif name in scalars:
+                    scalars[name] = value
+                else:
+                    self.ledger.failures.setdefault(type(observer).__name__, f"gave {name}, which is no fact of a run")
+        rows["events"] += self._failures()
+        tables: dict[str, Any] = {}
+        for name, schema in RunFacts.TABLES.items():
+            more = self._safely(name, table, schema, rows[name]) if rows[name] else None
+            known: pl.DataFrame = getattr(base, name)
+            tables[name] = known if more is None else pl.concat([known, more])
+        return RunFacts(**tables, **scalars)
+
+    def _failures(self) -> Iterator[dict[str, Any]]:
+        for who, message in self.ledger.failures.items():
+            yield {
+                "step": None,
+                "kind": "observer-failed",
+                "layer": None,
+                "message": f"{who}: {message}",
+                "value": None,
+            }
+
+    def report(self) -> "Result":
+        """What the rules find in the run so far: root causes first, then by severity."""
+        from snellen.verbs.judge import judge
+
+        return judge(self.facts(), subject=type(self.model).__name__)
+
+
+def watch(
+    model: Models,
+    optimizer: Optimizers,
+    run_dir: str | Path | None = None,
+    *,
+    loss_fn: Callable[..., Any] | None = None,
+    every: int | None = None,
+    budget: float = BUDGET,
+    task: str | None = None,
+    trials: bool = True,
+) -> Watch:
+    """Watch the training of `model` by `optimizer`; nothing in the loop changes, and losses stay bit for bit the same.
+
+    Args:
+        model: One module, or a sequence or dict of those trained together.
+        optimizer: One optimizer, or a sequence or dict.
+        run_dir: Folder to write the run to, step by step; `snellen report RUN_DIR` reads it while the run goes on.
+        loss_fn: Called as loss_fn(outputs, targets); experiments need it.
+        every: Steps between detailed samples; chosen from the budget when left out.
+        budget: Share of the step's time that watching may take, 0..1.
+        task: classification, detection, regression, ...; found from targets and outputs when left out.
+        trials: Whether a few experiments are run on a copy of the model at the first step.
+
+    Raises:
+        TypeError: `model` holds something that is no module, or `optimizer` something that is no optimizer.
+    """
+    return Watch(model, optimizer, run_dir, loss_fn=loss_fn, every=every, budget=budget, task=task, trials=trials)
+
+
+def _detached(value: Any) -> Any:
+    """The nest with every tensor detached, so that holding it holds no graph."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, dict):
+        return {key: _detached(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_detached(v) for v in value]
+    return value
+
+
+def _are_labels(targets: Any) -> bool:
+    """Whether these are class ids, one a sample."""
+    return isinstance(targets, Tensor) and targets.dim() == 1 and targets.dtype in (torch.int64, torch.int32)
+
+
+def _length(*nests: Any) -> int | None:
+    tensors = (first_tensor(nest) for nest in nests)
+    return next((len(t) for t in tensors if t is not None and t.dim()), None)
+
+
+def _numbers(values: Mapping[str, Any] | float | None) -> dict[str, float]:
+    if values is None:
+        return {}
+    return {str(k): float(v) for k, v in values.items()} if isinstance(values, Mapping) else {"loss": float(values)}
+
+
+SMALLER = ("loss", "error", "err", "mae", "mse", "rmse", "mape", "perplexity", "ppl", "wer", "cer", "fid", "nll")
+
+
+def _smaller_is_better(metric: str) -> bool:
+    words = metric.lower().replace("-", "_").split("_")
+    return any(word in SMALLER for word in words)

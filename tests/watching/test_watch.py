@@ -1,0 +1,159 @@
+import copy
+import pickle
+
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+import snellen
+from snellen.watching.observers.observer import Batch
+from tests.watching.test_recorder import hooks, subject
+
+
+def loop(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    watch: "snellen.Watch | None",
+    steps: int = 45,
+    bf16: bool = False,
+) -> list[float]:
+    torch.manual_seed(1)
+    seen = []
+    for _ in range(steps):
+        x = torch.randn(16, 64)
+        y = x[:, :10].argmax(1)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out = model(x)
+            loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+        seen.append(loss.item())
+        if watch:
+            watch.step(loss=loss, inputs=x, targets=y, outputs=out)
+    return seen
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_watched_run_is_bit_for_bit_the_unwatched_one(bf16: bool) -> None:
+    expected = loop(*subject(), None, bf16=bf16)
+    model, optimizer = subject()
+    with snellen.watch(model, optimizer, every=3) as watch:
+        assert loop(model, optimizer, watch, bf16=bf16) == expected
+    assert hooks(model, optimizer) == 0
+    assert watch.facts().events.filter(pl.col("kind") == "observer-failed").is_empty()
+    assert watch.facts().steps["loss"].to_list() == expected
+
+
+def test_a_report_names_a_fault_and_is_silent_without_one() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with snellen.watch(model, optimizer) as watch:
+        loop(model, optimizer, watch)
+    assert not watch.report().findings
+    model, _ = subject()
+    stale = torch.optim.SGD(subject()[0].parameters(), lr=0.1)
+    with snellen.watch(model, stale) as watch:
+        loop(model, stale, watch)
+    assert watch.report().findings[0].severity == "error"
+
+
+class Fails:
+    def __init__(self, context: object) -> None:
+        pass
+
+    def attach(self, model: nn.Module, optimizers: object) -> None:
+        pass
+
+    def batch(self, batch: Batch) -> None:
+        raise RuntimeError("broken here")
+
+    def detach(self) -> None:
+        pass
+
+    def facts(self) -> dict[str, object]:
+        return {}
+
+
+def test_an_observer_that_raises_becomes_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snellen.watching.watch.ALL", (Fails,))
+    model, optimizer = subject()
+    with snellen.watch(model, optimizer) as watch:
+        loop(model, optimizer, watch, 3)
+    event = watch.facts().events.filter(pl.col("kind") == "observer-failed").row(0, named=True)
+    assert event["message"] == "Fails: RuntimeError: broken here"
+
+
+def test_two_models_and_two_optimizers() -> None:
+    torch.manual_seed(0)
+    maker, judge = nn.Linear(4, 8), nn.Linear(8, 1)
+    optimizers = [torch.optim.Adam(judge.parameters(), 1e-3), torch.optim.Adam(maker.parameters(), 1e-3)]
+    with snellen.watch({"maker": maker, "judge": judge}, optimizers) as watch:
+        for _ in range(30):
+            fake = maker(torch.randn(8, 4))
+            optimizers[0].zero_grad()
+            judge_loss = F.softplus(-judge(torch.randn(8, 8))).mean() + F.softplus(judge(fake.detach())).mean()
+            judge_loss.backward()
+            optimizers[0].step()
+            optimizers[1].zero_grad()
+            loss = F.softplus(-judge(fake)).mean()
+            loss.backward()
+            optimizers[1].step()
+            watch.step(loss=loss)
+    facts = watch.facts()
+    assert {"maker.weight", "judge.bias"} <= set(facts.signals["layer"])
+    assert facts.missing_from_optimizer == facts.without_gradient == []
+    assert not facts.steps["grads_before_backward"].any()
+    assert facts.trainable_params == facts.optimizer_params == 49
+
+
+def test_a_copy_of_a_watched_model_is_not_watched() -> None:
+    model, optimizer = subject()
+    with snellen.watch(model, optimizer) as watch:
+        loop(model, optimizer, watch, 4)
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            other.eval()(torch.randn(4, 64))
+        loop(model, optimizer, watch, 4)
+    assert watch.facts().steps["training_mode"].all()
+
+
+def test_epochs_take_losses_and_a_metric() -> None:
+    model, optimizer = subject()
+    means = []
+    with snellen.watch(model, optimizer) as watch:
+        for _ in range(2):
+            means.append(sum(loop(model, optimizer, watch, 4)) / 4)
+            watch.epoch(train={"accuracy": 0.5}, val={"loss": torch.tensor(2.5), "accuracy": 0.25})
+    facts = watch.facts()
+    assert facts.epochs["train_loss"].to_list() == pytest.approx(means)
+    assert facts.epochs.select("val_loss", "metric", "train_metric").rows() == [(2.5, 0.25, 0.5)] * 2
+    assert facts.metric_name == "accuracy"
+    assert facts.steps["epoch"].to_list() == [0] * 4 + [1] * 4
+
+
+def test_inputs_and_outputs_are_taken_from_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Batch] = []
+
+    class Keeps(Fails):
+        def batch(self, batch: Batch) -> None:
+            seen.append(batch)
+
+    monkeypatch.setattr("snellen.watching.watch.ALL", (Keeps,))
+    model, optimizer = subject()
+    x = torch.randn(4, 64)
+    with snellen.watch(model, optimizer) as watch:
+        out: Tensor = model(x)
+        out.sum().backward()
+        optimizer.step()
+        watch.step(loss=out.sum())
+        with torch.no_grad():
+            model(x + 1)
+    assert [b.phase for b in seen] == ["training", "validation"]
+    assert seen[0].inputs is x
+    assert torch.equal(seen[0].outputs, out)
+    assert not seen[0].outputs.requires_grad
+    assert seen[1].step == 1
+    assert torch.equal(seen[1].inputs, x + 1)
