@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from snellen.watching.hooks import Hook, Ledger
+from snellen.watching.hooks import Hook
 from snellen.watching.models import roots
-from snellen.watching.observers.observer import Batch
+from snellen.watching.observers.observer import Batch, Context
 from snellen.watching.observers.optimizer_state import looked_at
 from snellen.watching.probes import first_tensor
 
@@ -35,17 +35,19 @@ class _Mark:
 
 class Graphs:
     """Signals of layer "": `live_graphs`, graphs of earlier steps still in memory; `marked_graphs`, out of how many;
-    `graph_nodes`, nodes behind the loss or, where it came as a number, the outputs. Event: `loss-is-leaf` (value: at
+    `graph_nodes`, nodes behind the output. Event: `loss-is-leaf` (value: at
     how many steps the loss was a tensor made anew, with requires_grad set and no graph)."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Put a hook on each model."""
-        self.ledger = Ledger()
         self._marks: deque[weakref.ref[_Mark]] = deque(maxlen=WINDOW)
         self._marked = False
         self._rows: list[dict[str, Any]] = []
         self._leaves = [0, 0]
-        hook = Hook("graphs", self._after_forward, self.ledger)
+        hook = Hook("graphs", self._after_forward, self._context.ledger)
         self._handles: list[RemovableHandle] = [m.register_forward_hook(hook) for _, m in roots(model)]
 
     def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -58,6 +60,8 @@ class Graphs:
             mark = _Mark()
             y.grad_fn.register_hook(mark)
             self._marks.append(weakref.ref(mark))
+            if looked_at(self._context.step + 1):
+                self._add(self._context.step, "graph_nodes", _nodes(y.grad_fn))
 
     def batch(self, batch: Batch) -> None:
         """Count what is alive."""
@@ -70,10 +74,6 @@ class Graphs:
         loss = batch.loss
         if isinstance(loss, Tensor) and loss.requires_grad and loss.is_leaf:
             self._leaves = [self._leaves[0] if self._leaves[1] else batch.step, self._leaves[1] + 1]
-        if looked_at(batch.step + 1):
-            end = loss if isinstance(loss, Tensor) and loss.grad_fn is not None else first_tensor(batch.outputs)
-            if end is not None and end.grad_fn is not None:
-                self._add(batch.step, "graph_nodes", _nodes(end.grad_fn))
 
     def detach(self) -> None:
         """Take the hooks off."""

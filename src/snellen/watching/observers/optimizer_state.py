@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from snellen.watching.hooks import Hook, Ledger
-from snellen.watching.observers.observer import Batch
+from snellen.watching.hooks import Hook
+from snellen.watching.observers.observer import Batch, Context
 
 TENSORS = 16
 """Tensors of each optimizer whose second moments are looked at, spread evenly."""
@@ -17,6 +17,8 @@ ELEMENTS = 1024
 """Elements of each."""
 SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum")
 """State keys of Adam and its kin, RMSprop, Adagrad."""
+LOST = 0.1
+"""Share of the steps remembered below which the rest was lost."""
 COARSE = (torch.bfloat16, torch.float16)
 
 
@@ -31,9 +33,11 @@ class OptimizerState:
     with a gradient that a step left exactly as they were. Events: `optimizer-state-lost`, `frozen-moved` (layer:
     parameter that asks for no gradient and was moved by the optimizer)."""
 
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Put hooks before and after each optimizer's step."""
-        self.ledger = Ledger()
         self._names = {id(p): name for name, p in model.named_parameters()}
         self._step = 0
         self._counts = [0] * len(optimizers)
@@ -51,8 +55,12 @@ class OptimizerState:
             def after(o: Optimizer, a: Any, k: Any, index: int = index) -> None:
                 self._after_step(index, o)
 
-            self._handles.append(optimizer.register_step_pre_hook(Hook("optimizer state", before, self.ledger)))
-            self._handles.append(optimizer.register_step_post_hook(Hook("optimizer state", after, self.ledger)))
+            self._handles.append(
+                optimizer.register_step_pre_hook(Hook("optimizer state", before, self._context.ledger))
+            )
+            self._handles.append(
+                optimizer.register_step_post_hook(Hook("optimizer state", after, self._context.ledger))
+            )
 
     def batch(self, batch: Batch) -> None:
         """Keep the number of the step."""
@@ -94,7 +102,8 @@ class OptimizerState:
     def _before_step(self, index: int, optimizer: Optimizer) -> None:
         self._counts[index] += 1
         steps = _steps_remembered(optimizer)
-        if steps < self._remembered[index]:
+        # Going back to a checkpoint of some steps ago is no loss.
+        if steps < LOST * self._remembered[index]:
             message = f"the optimizer's state was that of {self._remembered[index]:g} steps and is that of {steps:g}"
             self._note("optimizer-state-lost", None, message, self._remembered[index])
         self._remembered[index] = steps

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data.distributed import DistributedSampler
 
-from snellen.watching.observers.observer import Batch
+from snellen.watching.observers.observer import Batch, Context
 from snellen.watching.probes import first_tensor
 
 MOST = 4096
@@ -23,6 +23,9 @@ ELEMENTS = 64
 class Order:
     """Events: `same-order` (value: batches until all repeat in order; step: where the first repetition began) and
     `sampler-epoch` (value: the highest epoch that a shuffling DistributedSampler was told of)."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """No hook is needed."""

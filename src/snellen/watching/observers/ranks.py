@@ -10,9 +10,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from snellen.watching.hooks import Hook, Ledger
+from snellen.watching.hooks import Hook
 from snellen.watching.models import roots
-from snellen.watching.observers.observer import Batch
+from snellen.watching.observers.observer import Batch, Context
 
 
 class Ranks:
@@ -22,9 +22,11 @@ class Ranks:
     It never starts a collective operation: a watch that runs on one rank alone would wait for ever.
     """
 
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Put counters on wrappers and what they wrap."""
-        self.ledger = Ledger()
         self._calls = {"wrapper": 0, "module": 0}
         self._handles: list[RemovableHandle] = []
         self._world = 1
@@ -44,7 +46,7 @@ class Ranks:
             if torch.is_grad_enabled():
                 self._calls[what] += 1
 
-        return Hook("ranks", count, self.ledger)
+        return Hook("ranks", count, self._context.ledger)
 
     def batch(self, batch: Batch) -> None:
         """Nothing is taken from the batch."""

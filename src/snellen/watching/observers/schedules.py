@@ -8,13 +8,16 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from snellen.watching.observers.observer import Batch
+from snellen.watching.observers.observer import Batch, Context
 
 
 class Schedules:
-    """Events, one of each for a scheduler: `scheduler-steps` (layer: its class; value: calls of its step() since the watch
-    began), `scheduler-start` (value: calls before the watch, where the optimizer remembered nothing yet),
+    """Events, one of each for a scheduler: `scheduler-steps` (layer: its class; value: calls of its step() since the
+    watch began), `scheduler-start` (value: calls before the watch, where the optimizer remembered nothing yet),
     `scheduler-period` (value: T_max of a cosine schedule)."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Note the schedulers there are; those made later are found at the end."""

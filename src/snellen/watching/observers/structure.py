@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from snellen.watching.observers.observer import Batch
+from snellen.watching.observers.observer import Batch, Context
 
 ALIKE = 0.85
 """Similarity (difflib, 0..1) from which an attribute was meant as `requires_grad`: require_grad has 0.96."""
@@ -23,6 +23,9 @@ class Structure:
     """Events: `unregistered-parameter` (layer: attribute that holds it; value: its number of elements), where gradients
     arrive at a parameter that neither the model nor an optimizer knows; `freeze-without-effect` (layer: parameter or
     module; message: the attribute that was set)."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Look through the model. No hook is needed."""
