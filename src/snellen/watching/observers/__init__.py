@@ -1,6 +1,19 @@
 """What a watch observes, one kind a file."""
 
+from snellen.watching.observers.graphs import Graphs
 from snellen.watching.observers.observer import Observer
+from snellen.watching.observers.optimizer_state import OptimizerState
+from snellen.watching.observers.order import Order
+from snellen.watching.observers.ranks import Ranks
+from snellen.watching.observers.schedules import Schedules
+from snellen.watching.observers.structure import Structure
 
-ALL: tuple[type[Observer], ...] = ()
+ALL: tuple[type[Observer], ...] = (
+    Graphs,
+    OptimizerState,
+    Order,
+    Ranks,
+    Schedules,
+    Structure,
+)
 """Every observer, in the order in which they look at a batch."""
