@@ -16,8 +16,8 @@ from snellen.watching.observers.observer import Batch
 
 FIRST = 3
 """Steps from the start that are looked at."""
-MOST = 8
-"""Looks at which an undecided loss is given up, as long as its classes are many or its outputs large."""
+FULL = 5
+"""Looks with every form; a loss that none has met by then may still be one with class weights."""
 MOST_FOR_WEIGHTS = 40
 """The same where class weights can still be solved for: a step for each class and two more are needed."""
 SMALL = 200_000
@@ -65,53 +65,57 @@ class LossObserver:
         number = float(batch.loss.detach().float()) if isinstance(batch.loss, Tensor) else float(batch.loss)
         low = any(t.dtype in (torch.float16, torch.bfloat16) for _, t in outputs)
         pairs = [(o, (n, t, "")) for o, (n, t) in product(outputs, _targets(batch.targets))]
-        pairs += [(o, (n, t, "inputs")) for o, (n, t) in product(outputs, _numbers(batch.inputs)) if o[1].shape == t.shape]
+        pairs += [
+            (o, (n, t, "inputs")) for o, (n, t) in product(outputs, _numbers(batch.inputs)) if o[1].shape == t.shape
+        ]
         for (out_name, out), (name, target, kind) in pairs[:MOST_PAIRS]:
-            found = values(out, target, target=kind, weight=self._weight)
-            if found.of:
-                key = out_name, f"{kind}:{name}" if kind else name
+            found = values(
+                out, target, target=kind, weight=self._weight, classes_only=self._seen >= FULL and not self._form
+            )
+            key = out_name, f"{kind}:{name}" if kind else name
+            if found.of and (self._seen < FULL or key in self._looks):
                 self._looks.setdefault(key, []).append(look(number, found, low_precision=low))
         self._seen += 1
         self._decide()
 
     def _undecided(self) -> bool:
-        return not self._form and self._seen < MOST_FOR_WEIGHTS
+        return not self._form and self._weights_possible() and self._seen < MOST_FOR_WEIGHTS
 
     def _decide(self) -> None:
-        found = {key: fit(looks) for key, looks in self._looks.items()}
-        best = next((k for k, form in found.items() if form), None)
-        self._form = {} if best is None else found[best] | {"output": best[0], "against": best[1]}
-        if not self._form:
-            self._form = {}
+        self._form = {}
+        for (output, against), looks in self._looks.items():
+            if (len(looks) <= FULL or len(looks) % 4 == 0) and (form := fit(looks)):
+                self._form = form | {"output": output, "against": against}
+                break
         losses = [k.loss for k in next(iter(self._looks.values()), [])]
-        if losses and all(v == 0.0 for v in losses) and len(losses) >= FIRST:
-            self._kept = self._zero(losses)
-        enough = CONFIRM if self._form else MOST_FOR_WEIGHTS
-        if self._seen >= max(enough, MOST if not self._form and not self._weights_possible() else 0):
-            self._done = bool(self._form) or self._seen >= MOST_FOR_WEIGHTS or not self._weights_possible()
+        if len(losses) >= FIRST and (not any(losses) or all(math.isnan(v) for v in losses)):
+            self._kept = self._empty(losses)
+        limit = CONFIRM if self._form else MOST_FOR_WEIGHTS if self._weights_possible() else FULL
+        self._done = self._seen >= limit
         if self._done:
             self._looks = {}
 
     def _weights_possible(self) -> bool:
         return any(looks[0].sums for looks in self._looks.values())
 
-    def _zero(self, losses: Sequence[float]) -> dict[str, Any]:
-        """A loss that is exactly 0 agrees with no form by ratio: say of which outputs and classes it is."""
+    def _empty(self, losses: Sequence[float]) -> dict[str, Any]:
+        """A loss that is always 0 or NaN agrees with no form by ratio: say of which outputs and classes it is."""
         looks = next(iter(self._looks.values()))
         plain = [
-            min((v["total"] / v["count"] for f, v in k.values.items() if f.name == "cross-entropy" and not f.before and v["count"]), default=math.nan)
-            for k in looks
-        ]  # fmt: skip
+            v["total"] / v["count"]
+            for form, v in looks[0].values.items()
+            if form.name == "cross-entropy" and not form.before and v["count"]
+        ]
         return {
-            "name": "zero",
+            "name": "nan" if math.isnan(losses[0]) else "zero",
             "classes": looks[0].num_classes,
             "ignored_share": sum(k.ignored_share for k in looks) / len(looks),
-            "cross_entropy": plain[0],
+            "cross_entropy": plain[0] if plain and math.isfinite(plain[0]) else None,
             "batches": len(losses),
         }
 
     def facts(self) -> Mapping[str, Any]:
-        """`loss_form`, as `loss_fit.fit` describes it, with `output` and `against` (names of the tensors); {} for none."""
+        """`loss_form`: what `loss_fit.fit` describes, with `output` and `against`, names of tensors; {} for none."""
         form = self._form or self._kept
         return {"loss_form": dict(form)} if form else {}
 
