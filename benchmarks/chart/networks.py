@@ -126,7 +126,8 @@ class Gpt(nn.Module):
         self.blocks = nn.Sequential(Block(width, 4, causal=True), Block(width, 4, causal=True))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
         if tied:
-            nn.init.normal_(self.embed.weight, std=0.02)
+            nn.init.normal_(self.embed.weight, std=0.1)
+            nn.init.normal_(self.position.weight, std=0.1)
             self.head.weight = self.embed.weight
 
     def forward(self, tokens: Tensor) -> Tensor:

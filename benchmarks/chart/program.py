@@ -68,6 +68,8 @@ class Program:
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the optimizer: weight_decay, momentum, betas, eps, ..."""
     epochs: int = 4
+    val_loss_fn: Callable[[Any, Any], Tensor] | None = None
+    """The loss of validation, a mean over samples; None: `loss_fn`."""
     batch_size: int = 32
     accumulate: int = 1
     """Micro-batches of `batch_size` per step; the loss of each is divided by it."""
@@ -215,7 +217,7 @@ class Program:
             for rows in torch.arange(len(self.val_data)).split(128):
                 x, y = self.val_data[rows]
                 out = self.predict((self.prepare_val or self.prepare)(x))
-                loss.append(float(self.loss_fn(out, y)) * len(rows))
+                loss.append(float((self.val_loss_fn or self.loss_fn)(out, y)) * len(rows))
                 outputs.append(out)
         return {
             "loss": sum(loss) / len(self.val_data),
