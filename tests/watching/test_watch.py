@@ -1,5 +1,6 @@
 import copy
 import pickle
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 import snellen
+from snellen.errors import UseError
+from snellen.watching.budget import Budget
 from snellen.watching.observers.observer import Batch
 from tests.watching.test_recorder import hooks, subject
 
@@ -157,3 +160,46 @@ def test_inputs_and_outputs_are_taken_from_the_forward_pass(monkeypatch: pytest.
     assert not seen[0].outputs.requires_grad
     assert seen[1].step == 1
     assert torch.equal(seen[1].inputs, x + 1)
+
+
+def test_a_run_folder_is_read_while_the_run_goes_on(tmp_path: Path) -> None:
+    model, optimizer = subject()
+    folder = tmp_path / "run"
+    with snellen.watch(model, optimizer, folder, every=5) as watch:
+        losses = loop(model, optimizer, watch, 42)
+        seen = snellen.read_run(folder).run
+        assert seen is not None
+        assert seen.steps["loss"].to_list() == losses[:40]
+        assert not seen.finished
+    ended = snellen.read_run(folder).run
+    assert ended is not None
+    assert ended.steps["loss"].to_list() == losses
+    assert ended.finished
+    assert watch.report().folder == folder
+    assert (folder / "report.html").is_file()
+    with pytest.raises(UseError, match="holds a run already"), snellen.watch(model, optimizer, folder):
+        pass
+
+
+def test_a_killed_run_is_read_as_far_as_it_came(tmp_path: Path) -> None:
+    model, optimizer = subject()
+    watch = snellen.watch(model, optimizer, tmp_path / "run", every=5)
+    watch.start()
+    losses = loop(model, optimizer, watch, 40)
+    with (tmp_path / "run" / "steps.jsonl").open("a") as file:
+        file.write('{"step": 40, "lo')
+    seen = snellen.read_run(tmp_path / "run").run
+    assert seen is not None
+    assert seen.steps["loss"].to_list() == losses
+    assert seen.events["kind"].to_list()[-1] == "unreadable-line"
+    watch.finish()
+
+
+def test_samples_are_stretched_to_keep_the_budget() -> None:
+    budget = Budget(0.02, 20)
+    assert budget.spend(0.05, 0.15, True) == 20
+    for _ in range(30):
+        budget.spend(0.0005, 0.1, False)
+    for _ in range(30):
+        every = budget.spend(0.0605, 0.16, True)
+    assert every in (40, 41)  # (60.5 - 0.5 ms) / (2 % of 100 ms - 0.5 ms)

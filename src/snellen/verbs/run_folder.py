@@ -17,6 +17,7 @@ from snellen.network.facts import NetworkFacts
 from snellen.result import Result
 from snellen.training.recipe import Recipe, default_recipe
 from snellen.watching.facts import RunFacts
+from snellen.watching.read import read_steps, with_later_steps
 
 PARTS: dict[str, type[Facts]] = {"data": DataFacts, "network": NetworkFacts, "run": RunFacts, "scores": ScoreFacts}
 
@@ -105,7 +106,8 @@ def write_run(result: Result) -> None:
 def read_run(folder: str | Path, settings: LoadedSettings | None = None) -> Result:
     """Load the facts of a run and judge them anew with the settings that hold now; nothing is measured again.
 
-    Raises UseError when the folder holds no finished exam.
+    A run that `snellen.watch` writes may still go on, or have ended in a crash: its steps are read as far as they come.
+    Raises UseError when the folder holds neither a finished exam nor a watched run.
     """
     folder = Path(folder)
     settings = settings or load_settings(Path.cwd())
@@ -117,6 +119,12 @@ def read_run(folder: str | Path, settings: LoadedSettings | None = None) -> Resu
         raise UseError(
             f"{folder}: holds no finished exam ({error}); `snellen exam DATA --out {folder}` makes one"
         ) from error
+    steps = folder / "steps.jsonl"
+    run = parts.get("run")
+    if run is None and not parts and steps.is_file():
+        parts["run"] = read_steps(steps, finished=False)
+    elif isinstance(run, RunFacts) and not run.finished:
+        parts["run"] = with_later_steps(run, steps)
     data = parts.get("data")
     root = Path(data.root) if isinstance(data, DataFacts) else None
     recipe = [Recipe.build(about["recipe"])] if about["recipe"] else []

@@ -1,6 +1,7 @@
 """The callable put on a model, parameter or optimizer: timed, harmless when it fails, and left behind by copies."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,10 @@ class Ledger:
     """What watching has cost, and which parts of it failed."""
 
     def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Part of the watch -> wall time spent in it since the watch began."""
         self.own_seconds = 0.0
-        """Wall time spent in hooks and observers since the watch began."""
+        """The sum of them."""
         self.failures: dict[str, str] = {}
         """Part of the watch -> its first error, one line."""
 
@@ -23,7 +26,9 @@ class Ledger:
             self.failures.setdefault(who, " ".join(f"{type(error).__name__}: {error}".split())[:300])
             return None
         finally:
-            self.own_seconds += time.perf_counter() - begin
+            spent = time.perf_counter() - begin
+            self.seconds[who] += spent
+            self.own_seconds += spent
 
 
 class Hook:

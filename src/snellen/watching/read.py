@@ -8,6 +8,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,20 @@ def read_steps(path: Path, **about: Any) -> RunFacts:
     if not rows:
         raise LogError(f"{path}: no line holds a step with a loss")
     return _facts(rows, [], bad, about)
+
+
+def with_later_steps(facts: RunFacts, log: Path) -> RunFacts:
+    """`facts`, and the steps after its last one that stand in the JSON-lines `log` of the same run, if there are any.
+
+    A line cut off by a crash is left out; other unreadable lines become events, as in `read_steps`.
+    """
+    try:
+        more = read_steps(log)
+    except LogError:
+        return facts
+    known = -1 if facts.steps.is_empty() else int(facts.steps["step"].max())  # type: ignore[arg-type]
+    later = more.steps.filter(pl.col("step") > known)
+    return replace(facts, steps=pl.concat([facts.steps, later]), events=pl.concat([facts.events, more.events]))
 
 
 def read_epochs(path: Path, **about: Any) -> RunFacts:

@@ -75,6 +75,7 @@ class Recorder:
         self._about: dict[str, Any] = {"task": "", "loss_kind": "", "metric_name": "", "finished": False}
         self._options: dict[str, Any] = {}
         self._finished = False
+        self._told = 0
 
     def __enter__(self) -> Self:
         self._probes.attach()
@@ -202,6 +203,21 @@ class Recorder:
         self._probes.detach()
         self._save()
 
+    def read(self) -> list[dict[str, Any]]:
+        """Read the device now, and return the steps (columns of STEPS) that became known since the last call."""
+        self._read_device()
+        return self.fresh()
+
+    def fresh(self) -> list[dict[str, Any]]:
+        """The steps read from the device since the last call."""
+        end = len(self._steps) - len(self._pending)
+        begin, self._told = self._told, end
+        return self._steps[begin:end]
+
+    def sample_every(self, steps: int) -> None:
+        """Take detailed samples every `steps` steps from the next sample on."""
+        self._probes.every = steps
+
     @property
     def sampling(self) -> bool:
         """Whether the step now under way is measured in detail."""
@@ -266,6 +282,7 @@ class Recorder:
         self._classes = Counter(state.get("classes", {}))
         self._options = dict(state["options"])
         probes = self._probes
+        self._told = len(self._steps)
         probes.go_on(state["step"])
         for side, steps in zip(probes.sides, state["optimizer_steps"], strict=True):
             side.steps = steps

@@ -14,6 +14,7 @@ facts are joined into one RunFacts. What an observer raises becomes an event `ob
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -24,13 +25,15 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from snellen.facts import table
+from snellen.watching.budget import Budget
 from snellen.watching.facts import RunFacts
 from snellen.watching.hooks import Hook, Ledger
 from snellen.watching.models import Models, Optimizers, as_list, as_one, roots
 from snellen.watching.observers import ALL
 from snellen.watching.observers.observer import Batch, Context, Observer
-from snellen.watching.probes import first_tensor
+from snellen.watching.probes import FIRST_STEPS, first_tensor
 from snellen.watching.recorder import Recorder
+from snellen.watching.run_log import RunLog
 
 if TYPE_CHECKING:
     from snellen.result import Result
@@ -58,6 +61,7 @@ class Watch:
         task: str | None = None,
         trials: bool = True,
     ) -> None:
+        self._share = budget
         self.model, self.optimizers = as_one(model), as_list(optimizer)
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.ledger = Ledger()
@@ -68,12 +72,15 @@ class Watch:
             made = self._safely(kind, kind, self.context)
             if made is not None:
                 self.observers.append(made)
+        self._budget = Budget(budget, EVERY) if every is None else None
+        self._log: RunLog | None = None
         self._handles: list[RemovableHandle] = []
         self._task = task
         self._metric_name = ""
         self._epochs = 0
         self._losses_from = 0
         self._ended_at: float | None = None
+        self._own_before = 0.0
         self._finished = False
         self._forget()
 
@@ -100,6 +107,8 @@ class Watch:
         self.recorder.start(**{"task": self._task or "", **about})
         if self._handles:
             return
+        if self.run_dir is not None:
+            self._log = RunLog(self.run_dir, type(self.model).__name__, self._share)
         for _, root in roots(self.model):
             hook = Hook("forward", self._after_forward, self.ledger)
             self._handles.append(root.register_forward_hook(hook, with_kwargs=True))
@@ -164,16 +173,30 @@ class Watch:
             labels = targets
         if batch_size is None:
             batch_size = _length(inputs, targets)
-        known.setdefault("seconds", 0.0 if self._ended_at is None else now - self._ended_at)
+        step_seconds = 0.0 if self._ended_at is None else now - self._ended_at
+        known.setdefault("seconds", step_seconds)
         epoch = self._epochs if epoch is None else epoch
         self.ledger.run(
             "recorder",
             lambda: self.recorder.step(loss=loss, labels=labels, epoch=epoch, batch_size=batch_size, **known),
         )
+        if self._log is not None:
+            self.ledger.run("run folder", self._write, self._log)
+        own, self._own_before = self.ledger.own_seconds - self._own_before, self.ledger.own_seconds
+        # The first steps are not typical: they set buffers up, here and in the loop.
+        if self._budget is not None and self.context.step >= FIRST_STEPS and step_seconds:
+            total = step_seconds + time.perf_counter() - now
+            self.recorder.sample_every(self._budget.spend(own, total, self.context.sampled))
         self.context.step += 1
         self.context.sampled = self.recorder.sampling
         self._forget()
         self._ended_at = time.perf_counter()
+
+    def _write(self, log: RunLog) -> None:
+        rows = self.recorder.read() if log.is_late else self.recorder.fresh()
+        if rows:
+            log.append(rows)
+            log.save(self.facts)
 
     def epoch(
         self,
@@ -204,6 +227,8 @@ class Watch:
             train_metric=sign * train[name] if name in train else None,
             seconds=seconds,
         )
+        if self._log is not None:
+            self.ledger.run("run folder", self._write, self._log)
         self._epochs += 1
         self._losses_from = self.context.step
         self._ended_at = None
@@ -219,6 +244,9 @@ class Watch:
         self._handles = []
         for observer in self.observers:
             self._safely(observer, observer.detach)
+        if self._log is not None:
+            self._log.append(self.recorder.read())
+            self._log.save(self.facts, final=True)
 
     def facts(self) -> RunFacts:
         """Everything recorded so far, of the recorder and of all observers."""
@@ -254,10 +282,18 @@ class Watch:
             }
 
     def report(self) -> "Result":
-        """What the rules find in the run so far: root causes first, then by severity."""
-        from snellen.verbs.judge import judge
+        """What the rules find in the run so far: root causes first, then by severity.
 
-        return judge(self.facts(), subject=type(self.model).__name__)
+        With a `run_dir`, findings and the HTML page are written there too.
+        """
+        from snellen.verbs.judge import judge
+        from snellen.verbs.run_folder import write_run
+
+        result = judge(self.facts(), subject=type(self.model).__name__)
+        if self._log is not None:
+            result = replace(result, folder=self._log.folder)
+            write_run(result)
+        return result
 
 
 def watch(
