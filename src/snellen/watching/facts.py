@@ -50,10 +50,11 @@ SIGNALS: Schema = {
         " with weights: rms of the output, input_rms, and spread, the share of rms that differs between samples (0..1);"
         " of any layer also zero_fraction, saturation and dead_units (share of units that gave only 0) of activations"
         " called as functions. Of attention: attention_entropy over ln of the keys allowed (0..1), score_spread (std of"
-        " the scores of a query), score_scale (factor on q k; null when it is no constant), future_mass and padding_mass"
+        " the scores of a query), score_scale (factor on q k; null: not a constant), future_mass and padding_mass"
         " (share of the weights on later keys, on padding), padding_share (what even weights would put there). Of"
         " batch norm: variance, the median over channels of what it divides by. Of a block with attention and an"
         " activation: through_cosine of its input and output. Of a fused projection NAME[q], [k], [v]: part_grad_norm."
+        " Of layer output: accuracy of the steps since the row before, by targets and highest outputs."
         " Of layer target: shifted_input, the share of targets that are the next input",
     ),
     "value": (pl.Float64(), ""),
@@ -121,11 +122,22 @@ BATCHES: Schema = {
     "distinct_rows": (pl.Float64(), "share of the samples (first axis) that differ from all earlier ones, 0..1"),
     "channel_mean": (pl.List(pl.Float64()), "per channel (axis 1) of 3-d and larger inputs; empty otherwise"),
     "channel_std": (pl.List(pl.Float64()), ""),
+    "made_by": (pl.String(), "of outputs: autograd's operator that made it, as softmax, addmm; null without a graph"),
+    "negative_share": (pl.Float64(), "share below 0, 0..1"),
+    "row_sum_off": (pl.Float64(), "of outputs: largest |sum over axis 1 - 1|; null with fewer than 2 columns"),
+    "column_sum_off": (pl.Float64(), "of outputs: largest |sum over axis 0 - 1|; null with fewer than 2 columns"),
+    "nonfinite_at": (pl.List(pl.Int64()), "first samples (at most 5) that hold NaN or infinity"),
+    "wrapped": (pl.Float64(), "of byte images: roughness saved when the circle of 256 values is cut elsewhere, 0..1"),
+    "trailing": (
+        pl.Float64(),
+        "of targets (N, T): share of positions in runs of one id that fill the rows' ends, 0..1",
+    ),
+    "trailing_value": (pl.Int64(), "that id; null when there is none"),
 }
 
 CLASSES: Schema = {
     "phase": (pl.String(), "training or validation"),
-    "class_id": (pl.Int64(), ""),
+    "class_id": (pl.Int64(), "-1: ids below 0; the number of classes: ids of that and above"),
     "targets": (pl.Int64(), "how often it was the target"),
     "predicted": (pl.Int64(), "how often it was the highest output; over the last quarter of the steps seen"),
     "recent_targets": (pl.Int64(), "targets over that same last quarter"),
@@ -214,8 +226,8 @@ class RunFacts(Facts):
     num_classes: int | None = None
     metric_name: str = ""
     loss_form: dict[str, Any] = field(default_factory=dict)
-    """The loss recognised from its value, outputs and targets (`watching.losses`): name, reduction, softmax_twice, ...;
-    empty when none fits or outputs and targets were not given."""
+    """The loss recognised from its value, outputs and targets; keys as in `watching.loss_fit.fit`, or of name "zero" or
+    "nan" where it was always that; empty when none fits or outputs and targets were not given."""
     initial_loss_expected: float | None = None
     """What the loss should be before learning: ln C for cross-entropy; None when theory says nothing."""
     trainable_params: int = 0

@@ -1,6 +1,8 @@
 """What a watch observes, one kind a file."""
 
+from snellen.watching.observers.batches import BatchObserver
 from snellen.watching.observers.graphs import Graphs
+from snellen.watching.observers.losses import LossObserver
 from snellen.watching.observers.observer import Observer
 from snellen.watching.observers.optimizer_state import OptimizerState
 from snellen.watching.observers.order import Order
@@ -9,7 +11,9 @@ from snellen.watching.observers.schedules import Schedules
 from snellen.watching.observers.structure import Structure
 
 ALL: tuple[type[Observer], ...] = (
+    BatchObserver,
     Graphs,
+    LossObserver,
     OptimizerState,
     Order,
     Ranks,

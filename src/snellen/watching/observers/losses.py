@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from snellen.watching.loss_fit import Look, fit, look
 from snellen.watching.loss_forms import values
 from snellen.watching.nests import named_tensors
-from snellen.watching.observers.observer import Batch
+from snellen.watching.observers.observer import Batch, Context
 
 FIRST = 3
 """Steps from the start that are looked at."""
@@ -33,12 +33,12 @@ Key = tuple[str, str]
 class LossObserver:
     """Compares the loss of each step with every known form of its outputs and targets.
 
-    `loss_fn`: the program's loss, if it is known; its class weights, where it has some, are one form more. A loss is
-    looked at in the first steps and at some sampled ones, then no more.
+    Class weights of the program's loss function, if it is known and has some, are one form more. A loss is looked at in
+    the first steps and at some sampled ones, then no more.
     """
 
-    def __init__(self, loss_fn: Any = None) -> None:
-        weight = getattr(loss_fn, "weight", None)
+    def __init__(self, context: Context) -> None:
+        weight = getattr(context.loss_fn, "weight", None)
         self._weight = weight.detach() if isinstance(weight, Tensor) and weight.dim() == 1 else None
         self._looks: dict[Key, list[Look]] = {}
         self._seen = 0

@@ -1,0 +1,148 @@
+"""What one tensor of a batch holds: the numbers of a row of BATCHES."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST_VALUES = 1_000_000
+"""Numbers of a tensor that are looked at, the first samples of it; non-finite ones are counted in all of it."""
+CODES = 256
+"""Number of values of an unsigned byte."""
+SHIFTS = 32
+"""Places at which the circle of byte values is tried to be cut."""
+PIXELS = 20_000
+"""Pixels looked at for that."""
+FEWEST_CODES = 100
+"""Byte images hold more values than that; masks, drawings and 4-bit images hold fewer, and of them nothing is said."""
+STRUCTURAL = frozenset(
+    "view unsafeview reshape squeeze unsqueeze transpose t permute alias slice select clone tocopy expand float"
+    " copyslices unsafesplit split mean"
+    .split()
+)  # fmt: skip
+"""Operators that only arrange values; they are looked through. (A mean keeps a range of values.)"""
+
+
+def made_by(x: Tensor) -> str | None:
+    """The operator that made `x`, as autograd knows it: "tanh", "softmax", "addmm"; None without a graph."""
+    node: Any = x.grad_fn
+    for _ in range(8):
+        if node is None:
+            return None
+        name = type(node).__name__.removesuffix("0").removesuffix("Backward").lower().replace("_", "")
+        if name not in STRUCTURAL:
+            return name
+        node = node.next_functions[0][0] if node.next_functions else None
+    return None
+
+
+def describe(x: Tensor, role: str) -> dict[str, Any]:
+    """The columns of BATCHES that speak of `x`, but for step, phase, role and name. Reads the device once."""
+    whole = x.detach()
+    rows = max(MOST_VALUES // max(whole[0].numel(), 1), 1) if whole.dim() and len(whole) else 1
+    part = whole[:rows] if whole.dim() else whole
+    row: dict[str, Any] = {
+        "dtype": str(x.dtype).removeprefix("torch."),
+        "shape": list(x.shape),
+        "made_by": made_by(x) if role == "output" else None,
+        "channel_mean": [],
+        "channel_std": [],
+        "nonfinite_at": [],
+    }
+    if not part.numel() or part.is_complex():
+        return row | {"nonfinite": 0}
+    values = part.float() if part.device.type == "mps" else part.double()
+    finite = torch.isfinite(values)
+    clean = torch.where(finite, values, 0.0)
+    count = finite.sum().clamp_min(1)
+    mean = clean.sum() / count
+    std = (torch.where(finite, values - mean, 0.0).square().sum() / count).sqrt()
+    low = torch.where(finite, values, math.inf).min()
+    high = torch.where(finite, values, -math.inf).max()
+    bad = whole.new_zeros(()) if not whole.is_floating_point() else (~torch.isfinite(whole)).sum()
+    numbers = [
+        low,
+        high,
+        mean,
+        std,
+        ((clean == 0) & finite).sum() / count,
+        ((clean < 0) & finite).sum() / count,
+        (clean == clean.round()).all(),
+        bad,
+    ]
+    flat = torch.stack([n.to(values.dtype) for n in numbers]).tolist()
+    names = ("minimum", "maximum", "mean", "std", "zero_share", "negative_share", "whole", "nonfinite")
+    row |= dict(zip(names, flat, strict=True))
+    row["whole"], row["nonfinite"] = bool(row["whole"]), int(row["nonfinite"])
+    if not bool(finite.any()):
+        row |= dict.fromkeys(("minimum", "maximum", "mean", "std"))
+    if row["nonfinite"] and whole.dim():
+        bad_rows = (~torch.isfinite(whole)).flatten(1).any(1) if whole.dim() > 1 else ~torch.isfinite(whole)
+        row["nonfinite_at"] = bad_rows.nonzero()[:5, 0].tolist()
+    if part.dim() >= 2 and len(part) > 1:
+        flat_rows = clean.flatten(1)
+        row["distinct_rows"] = len(torch.unique(flat_rows[:, : CODES * 4], dim=0)) / len(flat_rows)
+    if role == "output" and part.dim() >= 2 and part.shape[1] > 1:
+        off = torch.stack([(clean.sum(1) - 1).abs().max(), (clean.sum(0) - 1).abs().max()]).tolist()
+        row["row_sum_off"], row["column_sum_off"] = off
+    if role == "input" and part.dim() >= 3:
+        axes = [0, *range(2, part.dim())]
+        row["channel_mean"] = clean.mean(axes).tolist()[:64]
+        row["channel_std"] = clean.std(axes, correction=0).tolist()[:64]
+        row["wrapped"] = wrapped(clean)
+    if role == "target" and part.dim() == 2 and not part.is_floating_point() and part.shape[1] >= 4:
+        row["trailing_value"], row["trailing"] = trailing(part)
+    return row
+
+
+def wrapped(images: Tensor) -> float | None:
+    """How much smoother byte images get when the circle of their 256 values is cut elsewhere, 0..1.
+
+    Unsigned subtraction takes what would fall below 0 to the top of the range: neighbours that were alike are 255
+    apart, and all is smooth again when the circle is cut at that value instead. Any linear scale of the values is
+    allowed. None when they are no bytes, when few of the 256 values occur, or when the ends of the range, black and
+    white, are as frequent as in cut-out and printed images.
+    """
+    x = images[:, 0] if images.dim() >= 4 and images.shape[1] <= 4 else images
+    per_image = max(x[0].numel(), 1)
+    x = x[: max(PIXELS // per_image, 1)].contiguous()
+    if x.shape[-1] < 4 or x.shape[0] * per_image > 50 * PIXELS:
+        return None
+    levels = torch.unique(x)
+    if not FEWEST_CODES <= len(levels) <= CODES:
+        return None
+    step = (levels[1:] - levels[:-1]).min()
+    codes = (x - levels[0]) / step
+    if float((codes - codes.round()).abs().max()) > 0.05 or float(codes.max()) > CODES - 1:
+        return None
+    codes = codes.round()
+    top = float(codes.max())
+    if top < CODES - 8:
+        return None
+    for end, beside in ((codes == 0, (codes >= 1) & (codes <= 8)), (codes == top, (codes < top) & (codes >= top - 8))):
+        if float(end.float().mean()) > float(beside.float().mean()) / 2 + 1e-3:
+            return None
+    rough = [
+        float(((codes + s) % CODES).diff(dim=-1).abs().mean()) for s in range(0, CODES, CODES // SHIFTS)
+    ]  # fmt: skip
+    return 1 - min(rough) / rough[0] if rough[0] > 0 else None
+
+
+def trailing(ids: Tensor) -> tuple[int | None, float | None]:
+    """The id that fills the ends of the rows, and the share of all positions that are such ends; ids (N, T).
+
+    None, None when rows do not end in runs of one id, or it occurs inside them too.
+    """
+    last = ids[:, -1]
+    value = last.mode().values
+    same = ids == value
+    ends = same.flip(1).cumprod(1).flip(1).bool()
+    inside = (same & ~ends).float().mean()
+    lengths = ends.sum(1)
+    share, within, longest, shortest = torch.stack(
+        [ends.float().mean(), inside, lengths.max().float(), lengths.min().float()]
+    ).tolist()
+    if longest < 3 or longest == shortest or within > 0.05 * share:
+        return None, None
+    return int(value), share
