@@ -1,0 +1,110 @@
+"""Can the model learn one batch by heart?"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from snellen.experiments.losses import blind_loss
+from snellen.experiments.modes import DROPOUT, in_mode
+from snellen.experiments.nest import tensors
+from snellen.experiments.subject import Clock, Row, Subject
+
+STEPS = 200
+RATES = (3e-3, 3e-4)
+"""Tried one after the other: small networks need the larger, deep ones without norm the smaller."""
+SAMPLES = 16
+
+
+def overfit_one_batch(subject: Subject, clock: Clock, steps: int = STEPS, samples: int = SAMPLES) -> Iterator[Row]:
+    """Train the weights on at most 16 samples by Adam, without dropout, until they are fitted or time is out.
+
+    `overfit-loss`: last loss over first, with the steps taken as `setting`. `overfit-score`: share of samples whose
+    class is found, or share of the targets' variance that is explained; null for other targets. `overfit-gradient`: the
+    gradient's norm at the last step over that at the first. The weights are left as trained: `restored` puts them back.
+    """
+    few = subject.smaller(samples)
+    parameters = [p for p in few.model.parameters() if p.requires_grad]
+    if not parameters:
+        yield subject.row("overfit-loss", None, detail="nothing is trainable")
+        return
+    start = [p.detach().clone() for p in parameters]
+    best: tuple[float, float | None, int, float] | None = None
+    for number, rate in enumerate(RATES):
+        if number:
+            with torch.no_grad():
+                for p, value in zip(parameters, start, strict=True):
+                    p.copy_(value)
+        found = _fit(few, parameters, rate, steps, clock.part(clock.left * (0.6 if number == 0 else 1.0)))
+        if found is not None and (best is None or found[0] < best[0]):
+            best = found
+        if (best is not None and (best[1] or 0) >= 0.99) or clock.left <= 0:
+            break
+    if best is None:
+        yield subject.row("overfit-loss", None, detail="the loss is not finite, or has no gradient")
+        return
+    ratio, score, taken, gradient = best
+    detail = f"{few.count} samples, {taken} steps of Adam without dropout"
+    yield subject.row("overfit-loss", ratio, setting=float(taken), detail=detail)
+    yield subject.row("overfit-score", score, setting=float(taken), expected=1.0, detail=detail)
+    yield subject.row("overfit-gradient", gradient, setting=float(taken), detail="last gradient norm over the first")
+
+
+def _fit(
+    subject: Subject, parameters: list[nn.Parameter], rate: float, steps: int, clock: Clock
+) -> tuple[float, float | None, int, float] | None:
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    first = last = 0.0
+    score: float | None = None
+    norms: list[float] = []
+    taken = 0
+    with in_mode(subject.model, True), torch.enable_grad():
+        for module in subject.model.modules():
+            if isinstance(module, DROPOUT):
+                module.eval()
+        for step in range(steps):
+            outputs = subject.outputs()
+            loss = subject.loss(outputs)
+            last = float(loss.detach())
+            if not loss.requires_grad or last != last or abs(last) == float("inf"):
+                return None if step == 0 else (last / first if first else 1.0, score, taken, norms[-1] / norms[0])
+            first = last if step == 0 else first
+            optimizer.zero_grad()
+            loss.backward()
+            norms.append(_norm(parameters))
+            if step % 10 == 9 or step == steps - 1:
+                score = batch_score(outputs, subject, last)
+                if score is not None and score >= 0.999 and abs(last) < 0.1 * abs(first):
+                    break
+            optimizer.step()
+            taken = step + 1
+            if clock.left <= 0:
+                break
+    if norms and norms[0] > 0 and first:
+        return last / first, score, taken, norms[-1] / norms[0]
+    return 1.0, score, taken, 0.0
+
+
+def _norm(parameters: list[nn.Parameter]) -> float:
+    grads = [p.grad.detach().float() for p in parameters if p.grad is not None and p.grad.layout == torch.strided]
+    return float(torch.stack(torch._foreach_norm(grads)).norm()) if grads else 0.0
+
+
+def batch_score(outputs: object, subject: Subject, value: float) -> float | None:
+    """Share of right classes (cross-entropy, binary cross-entropy) or of explained variance (squared error).
+
+    None for a loss that is none of these, or targets that are not one tensor.
+    """
+    name = blind_loss(subject, outputs, value)[1]
+    out = next((t.detach().float() for t in tensors(outputs) if t.is_floating_point() and t.dim()), None)
+    target = next(iter(tensors(subject.targets)), None)
+    if out is None or target is None:
+        return None
+    if name == "cross-entropy":
+        axis = 1 if out.shape[:1] + out.shape[2:] == target.shape else -1
+        counted = (target >= 0) & (target < out.shape[axis])
+        return float((out.argmax(axis) == target)[counted].float().mean()) if bool(counted.any()) else None
+    if name == "bce-with-logits":
+        return float(((out > 0) == (target > 0.5)).float().mean())
+    spread = float(target.float().var(correction=0)) if target.numel() > 1 else 0.0
+    return 1 - float((out - target).square().mean()) / spread if name == "mse" and spread > 1e-12 else None
