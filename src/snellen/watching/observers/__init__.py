@@ -1,5 +1,6 @@
 """What a watch observes, one kind a file."""
 
+from snellen.watching.observers.activations import Activations
 from snellen.watching.observers.batches import BatchObserver
 from snellen.watching.observers.graphs import Graphs
 from snellen.watching.observers.losses import LossObserver
@@ -11,6 +12,7 @@ from snellen.watching.observers.schedules import Schedules
 from snellen.watching.observers.structure import Structure
 
 ALL: tuple[type[Observer], ...] = (
+    Activations,
     BatchObserver,
     Graphs,
     LossObserver,
