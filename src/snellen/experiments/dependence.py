@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.experiments.modes import BATCH_STATISTICS, in_mode
-from snellen.experiments.nest import mapped, table_of, tensors
+from snellen.experiments.nest import mapped, one_a_sample, table_of, tensors
 from snellen.experiments.subject import CannotRunError, Row, Subject
 
 
@@ -112,6 +112,8 @@ def _not_judgeable(subject: Subject) -> str:
     targets = [t for t in tensors(subject.targets) if t.dim()]
     if not targets:
         return "no targets tell which axis counts samples"
+    if one_a_sample(subject.targets):
+        return "" if len(subject.targets) == count else "targets are of another number of samples"
     if any(t.shape[0] != count for t in targets):
         return "targets have another first axis"
     inputs = next(iter(tensors(subject.inputs)))

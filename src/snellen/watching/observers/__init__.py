@@ -2,7 +2,10 @@
 
 from snellen.watching.observers.activations import Activations
 from snellen.watching.observers.batches import BatchObserver
+from snellen.watching.observers.calls import Calls
+from snellen.watching.observers.forwards import Forwards
 from snellen.watching.observers.graphs import Graphs
+from snellen.watching.observers.groups import Groups
 from snellen.watching.observers.losses import LossObserver
 from snellen.watching.observers.observer import Observer
 from snellen.watching.observers.optimizer_state import OptimizerState
@@ -10,8 +13,12 @@ from snellen.watching.observers.order import Order
 from snellen.watching.observers.ranks import Ranks
 from snellen.watching.observers.schedules import Schedules
 from snellen.watching.observers.structure import Structure
+from snellen.watching.observers.trials import Trials
 
 ALL: tuple[type[Observer], ...] = (
+    Calls,
+    Forwards,
+    Groups,
     Activations,
     BatchObserver,
     Graphs,
@@ -21,5 +28,6 @@ ALL: tuple[type[Observer], ...] = (
     Ranks,
     Schedules,
     Structure,
+    Trials,
 )
 """Every observer, in the order in which they look at a batch."""
