@@ -99,7 +99,11 @@ CALLS: Schema = {
 }
 
 FORWARDS: Schema = {
-    "phase": (pl.String(), "training (gradients were on and backward or step followed) or validation (they were off)"),
+    "phase": (
+        pl.String(),
+        "training (gradients were on and backward reached the output), validation (they were off), or unused (they were"
+        " on and no backward came: validation without no_grad, or an output that was detached)",
+    ),
     "training_mode": (pl.Boolean(), "module.training of the whole model at the call"),
     "first_step": (pl.Int64(), "step after which the first of them came"),
     "calls": (pl.Int64(), "number of forward passes"),
