@@ -208,6 +208,7 @@ class RunFacts(Facts):
         "parameters": PARAMETERS,
         "trials": TRIALS,
         "modules": MODULES,
+        "measures": MEASURES,
     }
 
     steps: pl.DataFrame
