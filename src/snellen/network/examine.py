@@ -185,8 +185,8 @@ def _num_outputs(model: nn.Module, trace: Trace) -> int | None:
         return declared
     called = [r for r in trace.records.values() if r.order is not None and r.macs]
     last = max(called, key=lambda r: r.order or 0, default=None)
-    if last is not None and isinstance(last.module, nn.Linear) and isinstance(trace.output, Tensor):
-        return last.module.out_features
+    if last is not None and last.kind == "Linear" and last.output_shape and isinstance(trace.output, Tensor):
+        return last.output_shape[-1]
     return None
 
 

@@ -49,7 +49,7 @@ class FusedAttention(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention:
+        if func in (functional.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default):
             return attention(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
             return _multi_head_attention(*args, **kwargs)

@@ -7,11 +7,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Graph, GraphModule
 
 from snellen.errors import UseError
 
 MAX_OBJECTS = 200_000
 """The walk stops after this many objects, so that a model which holds a data set does not stall it."""
+
+
+PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device})
+"""Types whose values are shared by a copy."""
 
 
 class ExamineError(UseError):
@@ -73,7 +78,7 @@ def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
             memo[id(value)] = double
             keep.append(value)
     try:
-        shadow: nn.Module = copy.deepcopy(model, memo)
+        shadow: nn.Module = _twin(model, memo)
     except Exception as error:
         # Any object may sit in a model, so any exception may come out of copying it.
         raise ExamineError(
@@ -84,6 +89,8 @@ def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
             module._modules[child] = _written(part)
     shadow = _written(shadow)
     for module in shadow.modules():
+        if device == "meta":
+            _made_on_meta(module)
         for table in ("_forward_pre_hooks", "_forward_hooks"):
             hooks = getattr(module, table)
             kept = [(k, h) for k, h in hooks.items() if type(h).__module__.startswith("torch.nn.utils")]
@@ -95,6 +102,59 @@ def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
         module._backward_pre_hooks = OrderedDict()
         module.training = False
     return shadow
+
+
+def _made_on_meta(module: nn.Module) -> None:
+    """Let a graph (an exported or traced program) make its tensors on the meta device, where it names another."""
+    graph = getattr(module, "graph", None)
+    if not isinstance(graph, Graph):
+        return
+    makers = [n for n in graph.nodes if n.op == "call_function" and n.kwargs.get("device") is not None]
+    for node in makers:
+        node.kwargs = {**node.kwargs, "device": torch.device("meta")}
+    if makers and isinstance(module, GraphModule):
+        module.recompile()
+
+
+def _twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """`copy.deepcopy`, which spends most of its time on the dozen empty tables that every module holds."""
+    known: nn.Module | None = memo.get(id(module))
+    if known is not None:
+        return known
+    kind = type(module)
+    if not _plainly_copied(kind):
+        copied: nn.Module = copy.deepcopy(module, memo)
+        return copied
+    twin = kind.__new__(kind)
+    memo[id(module)] = twin
+    for name, value in vars(module).items():
+        if name == "_compiled_call_impl":
+            continue  # Left out of every copy, by PyTorch too.
+        if type(value) in PLAIN:
+            copied_value = value
+        elif not value and type(value) in (dict, OrderedDict):
+            copied_value = type(value)()
+        elif name == "_modules":
+            copied_value = type(value)((n, None if m is None else _twin(m, memo)) for n, m in value.items())
+        else:
+            copied_value = copy.deepcopy(value, memo)
+        vars(twin)[name] = copied_value
+    return twin
+
+
+def _plainly_copied(kind: type[nn.Module]) -> bool:
+    """Whether instances are what stands in their `__dict__`, and say nothing else of how to copy them.
+
+    What torch's own layers do in `__setstate__` is to fill in what checkpoints of older versions lack.
+    """
+    return (
+        not hasattr(kind, "__deepcopy__")
+        and not hasattr(kind, "__slots__")
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and getattr(kind, "__getstate__", None) is getattr(nn.Module, "__getstate__", None)
+        and kind.__setstate__.__module__.startswith("torch.nn.modules.")
+    )
 
 
 def _written(module: Any) -> Any:

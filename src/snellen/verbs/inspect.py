@@ -21,7 +21,7 @@ DEFAULT_CLASSES = {"classification": 1000, "detection": 80}
 
 
 def inspect(
-    model: "str | nn.Module | ExportedProgram",
+    model: "str | Path | nn.Module | ExportedProgram",
     inputs: Any = None,
     *,
     input_size: int | None = None,
@@ -31,13 +31,14 @@ def inspect(
     settings: LoadedSettings | None = None,
     progress: Progress = silent,
 ) -> Result:
-    """Examine `model` at one input: a module, an exported program, or a name (see `load_model` and our own).
+    """Examine `model` at one input: a module, an exported program, a name (see `load_model` and our own), or a file
+    of one of them: `.onnx`, or `.pt2` as `torch.export.save` writes it.
 
     Names of libraries are built without weights, so that a network of any size is examined in seconds.
 
     `inputs` is the shape of one input without its batch, as integers (3, 640, 640), of which `batch` are taken, or any
     nest of example tensors: a tensor, a tuple of positional arguments, a dict of keyword arguments. Without it the
-    input is a square image of `input_size` pixels.
+    input is a square image of `input_size` pixels, or what the file was made with.
 
     With `data`, input size, class count and anchors of a named model are those a training on it would use, and the
     rules that join network and data run too. Without it, `input_size` is 224, and `num_classes` the library's default.
@@ -48,6 +49,8 @@ def inspect(
     from snellen.data.examine import examine as examine_data
     from snellen.models.registry import OWN_CLASSIFIER, create, model_names
     from snellen.network.examine import examine
+    from snellen.network.files import is_network_file, load_network
+    from snellen.network.program import program_module
     from snellen.network.resolve import load_model
     from snellen.training.prepare import build_model
     from snellen.training.recipe import default_recipe
@@ -55,8 +58,12 @@ def inspect(
     settings = settings or load_settings(Path.cwd())
     facts = examine_data(Path(data), tier=Tier.HEADERS, progress=progress) if data is not None else None
     size = input_size or 224
-    if not isinstance(model, str):
-        name, network = type(model).__name__, model if isinstance(model, nn.Module) else model.module()
+    told = None
+    if isinstance(model, Path) or (isinstance(model, str) and is_network_file(model)):
+        name = Path(model).name
+        network, told = load_network(Path(model), batch=batch, size=size)
+    elif not isinstance(model, str):
+        name, network = type(model).__name__, model if isinstance(model, nn.Module) else program_module(model)
     elif facts is not None:
         recipe = default_recipe(facts, model=model, **({"image_size": input_size} if input_size else {}))
         name, network, size = model, build_model(facts, recipe), recipe.image_size
@@ -67,7 +74,7 @@ def inspect(
     else:
         name, network = model, load_model(model, num_classes=num_classes)
     if inputs is None:
-        inputs = (batch, 3, size, size)
+        inputs = (batch, 3, size, size) if told is None else told
     elif isinstance(inputs, (list, tuple)) and inputs and all(type(n) is int for n in inputs):
         inputs = (batch, *inputs)
     found = examine(network, inputs, name=name, task=str(getattr(network, "task", "")))
