@@ -20,6 +20,7 @@ from tests.rules import (
     mask_injections,
     network_injections,
     outline_injections,
+    run_data_injections,
     run_injections,
 )
 
@@ -32,6 +33,7 @@ WINGS = {
     "copies": duplicate_injections,
     "network": network_injections,
     "run": run_injections,
+    "data of a run": run_data_injections,
     "evaluation": evaluation_injections,
     "joint": joint_injections,
     "label errors": label_error_injections,

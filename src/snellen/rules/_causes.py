@@ -2,7 +2,17 @@
 
 NETWORK_FAULTS = ("non-finite-weights", "symmetric-initialisation", "initial-scale-off", "activation-on-output")
 
+DATA_FAULTS = (
+    "input-scale-off",
+    "input-normalized-twice",
+    "labels-carry-no-information",
+    "rows-under-two-labels",
+    "repeated-rows",
+)
+"""What is wrong with the samples of a run, whatever the network."""
+
 RUN_FAULTS = (
+    *DATA_FAULTS,
     "loss-not-finite",
     "no-backward",
     "optimizer-never-steps",

@@ -40,6 +40,7 @@ class DeadRelu(Rule):
     code = "RUN018"
     category = Category.SUSPICIOUS
     causes = (
+        "input-scale-off",
         "lr-too-high",
         "initial-loss-off",
         "gradients-not-cleared",

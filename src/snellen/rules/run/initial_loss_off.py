@@ -43,7 +43,13 @@ class InitialLossOff(Rule):
     name = "initial-loss-off"
     code = "RUN017"
     category = Category.SUSPICIOUS
-    causes = ("non-finite-weights", "initial-scale-off", "head-class-count-mismatch")
+    causes = (
+        "input-scale-off",
+        "input-normalized-twice",
+        "non-finite-weights",
+        "initial-scale-off",
+        "head-class-count-mismatch",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -40,7 +40,14 @@ class LossNotFinite(Rule):
     name = "loss-not-finite"
     code = "RUN001"
     category = Category.CORRECTNESS
-    causes = ("lr-too-high", "gradients-not-cleared", "initial-loss-off", "negative-loss", "non-finite-weights")
+    causes = (
+        "input-scale-off",
+        "lr-too-high",
+        "gradients-not-cleared",
+        "initial-loss-off",
+        "negative-loss",
+        "non-finite-weights",
+    )
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""

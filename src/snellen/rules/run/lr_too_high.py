@@ -44,6 +44,7 @@ class LrTooHigh(Rule):
     code = "RUN002"
     category = Category.CORRECTNESS
     causes = (
+        "input-scale-off",
         "gradients-not-cleared",
         "initial-loss-off",
         "constant-input",

@@ -37,6 +37,7 @@ class Overfitting(Rule):
     name = "overfitting"
     code = "RUN026"
     category = Category.SUSPICIOUS
+    causes = ("too-few-samples", "noisy-labels", "labels-carry-no-information", "train-val-inputs-differ")
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -11,6 +11,7 @@ from snellen.watching.observers.observer import Observer
 from snellen.watching.observers.optimizer_state import OptimizerState
 from snellen.watching.observers.order import Order
 from snellen.watching.observers.ranks import Ranks
+from snellen.watching.observers.samples import SampleObserver
 from snellen.watching.observers.schedules import Schedules
 from snellen.watching.observers.structure import Structure
 from snellen.watching.observers.trials import Trials
@@ -26,6 +27,7 @@ ALL: tuple[type[Observer], ...] = (
     OptimizerState,
     Order,
     Ranks,
+    SampleObserver,
     Schedules,
     Structure,
     Trials,

@@ -34,7 +34,7 @@ JUDGED = 200
 """Last training batches whose losses per sample are kept."""
 WIDEST = 1_000_000
 """Outputs of a batch (samples times classes) above which losses per sample are not computed."""
-WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
+WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention)
 NORMS = (
     nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm,
 )  # fmt: skip
@@ -92,6 +92,8 @@ class SampleObserver:
         record: dict[str, Any] = {"step": batch.step, "phase": batch.phase, "prints": _prints(values, factors)}
         record["features"] = flat.shape[1]
         labels = _labels(batch.targets, count)
+        if labels is not None and not labels.is_floating_point():
+            labels = labels.long()
         if labels is not None:
             record["labels"] = labels
         number = values.is_floating_point() or values.dtype == torch.uint8
@@ -104,7 +106,7 @@ class SampleObserver:
             self._detailed[batch.phase] += 1
             record |= _channels(x)
         self._seen.batches.append(record)
-        if batch.phase == "training" and labels is not None:
+        if batch.phase == "training" and labels is not None and not labels.is_floating_point():
             self._judge(batch, labels, record["prints"])
 
     def _judge(self, batch: Batch, labels: Tensor, prints: Tensor) -> None:
@@ -197,7 +199,7 @@ def _prints(values: Tensor, factors: Tensor) -> Tensor:
 
 
 def _labels(targets: Any, count: int) -> Tensor | None:
-    """Class ids, int64 (N,); None where the targets are something else."""
+    """One number per sample, (N,), whole or not; None where the targets are something else."""
     y = targets if isinstance(targets, Tensor) else first_tensor(targets) if isinstance(targets, list | tuple) else None
     if y is None or y.is_complex() or len(y.shape) not in (1, 2) or y.shape[0] != count:
         return None
@@ -205,7 +207,7 @@ def _labels(targets: Any, count: int) -> Tensor | None:
         if y.shape[1] != 1:
             return None
         y = y[:, 0]
-    return None if y.is_floating_point() else y.detach().long().clone()
+    return y.detach().clone()
 
 
 def _channels(x: Tensor) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""See AugmentationRepeats."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._measures import measure
+from snellen.watching.facts import RunFacts
+
+
+class AugmentationRepeats(Rule):
+    """Loader workers draw the same random augmentation.
+
+    ## What it does
+    Compares rows that stand in the same place of different batches.
+
+    ## Why is this bad?
+    Every worker is a copy of the process that made it, with the same state of NumPy's generator: with W workers each
+    augmentation is drawn W times, and augmentation is worth a W-th.
+
+    ## How it is computed
+    With W workers W batches in a row make a round, one batch from each. When workers draw alike, rows in the same
+    place of batches of one round are more alike than rows in different places, and more so than those of batches
+    of different rounds. Fires when this excess of the cosine is above `effect` and `z` standard errors for some W
+    from 2 to 8; up to 64 batches of the first epochs are compared. Samplers that put classes in fixed places act
+    in all rounds alike.
+
+    ## Example
+        augmentation-repeats rows in the same place of 2 batches in a row are alike by 0.33 (27 standard errors)
+
+    ## Fix
+    Seed each worker: `worker_init_fn=lambda i: np.random.seed(torch.initial_seed() % 2**32)`, or draw from torch.
+
+    ## Known false positives
+    None known.
+
+    ## References
+    PyTorch documentation, Randomness in multi-process data loading; Stack Overflow 67180955; TrainCheck's
+    DistinctArgument.
+    """
+
+    name = "augmentation-repeats"
+    code = "RUN137"
+    category = Category.SUSPICIOUS
+    causes = (
+        "constant-input",
+        "repeated-rows",
+    )
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        effect: float = 0.05
+        """Excess of the cosine; healthy runs, augmented or not, stay below 0.02."""
+        z: float = 8.0
+        """The same in standard errors; healthy runs stay below 2, and seven numbers of workers are tried."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        o, row = self.options, measure(run, "places-alike")
+        if row is None or row["value"] < o.effect or row["of"] < o.z:
+            return
+        workers = row["index"]
+        yield Finding(
+            message=(
+                f"rows in one place of {workers} batches in a row are alike by {row['value']:.2f} ({row['of']:.0f} "
+                f"standard errors, limit {o.z:g}), beyond that not: {workers} workers draw the same augmentations"
+            ),
+            place=Place(layer="input"),
+            evidence={
+                "excess": row["value"],
+                "z": row["of"],
+                "workers": workers,
+                "chain": [
+                    f"likeness within rounds of {workers} batches, not across: the generators of the workers agree"
+                ],
+            },
+            fix=Fix(FixSafety.SAFE, "seed NumPy in each worker by torch.initial_seed()"),
+        )

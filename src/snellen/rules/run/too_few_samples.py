@@ -1,0 +1,91 @@
+"""See TooFewSamples."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._measures import measure, number
+from snellen.watching.facts import RunFacts
+
+
+class TooFewSamples(Rule):
+    """There is too little training data: the few samples are learned by heart.
+
+    ## What it does
+    Counts the different training rows and compares training with validation loss.
+
+    ## Why is this bad?
+    The network remembers each sample; what it learned holds for nothing else.
+
+    ## How it is computed
+    Fires when training went over at most `per_class` different rows per class (or `rows` rows where there are no
+    classes) at least `passes` times, the training loss of the last epoch is below `gap` of the validation loss,
+    and the validation loss is above its best by `rise` or, with classes, above `bad` of the entropy of the labels.
+    Runs without validation are left alone: there a few samples are fitted on purpose.
+
+    ## Example
+        too-few-samples 40 different rows were seen 120 times; training loss 0.002, validation loss 1.9
+
+    ## Fix
+    Check the list of files first: was most of it lost? Else augment, use a pretrained network, or collect more.
+
+    ## Known false positives
+    None known.
+
+    ## References
+    DeepCrime (removed portion of the training data).
+    """
+
+    name = "too-few-samples"
+    code = "RUN140"
+    category = Category.SUSPICIOUS
+    causes = ("validation-rows-in-training",)
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        per_class: float = 20.0
+        """Different rows per class."""
+        rows: int = 100
+        """Different rows where there are no classes."""
+        passes: float = 4.0
+        """How often each row was seen."""
+        gap: float = 0.3
+        """Training loss as a share of validation loss."""
+        rise: float = 0.1
+        """Rise of the validation loss above its best, as a share."""
+        bad: float = 0.25
+        """Validation loss as a share of the entropy of the labels."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        o, row = self.options, measure(run, "rows-distinct", "training")
+        epochs = run.epochs.drop_nulls(["val_loss", "train_loss"])
+        if row is None or epochs.height < 2:
+            return
+        majority, entropy = measure(run, "label-majority"), number(run, "label-entropy")
+        limit = o.rows if majority is None else min(o.per_class * majority["of"], 10 * o.rows)
+        passes = row["of"] / max(row["value"], 1)
+        train, last = float(epochs["train_loss"][-1]), float(epochs["val_loss"][-1])
+        best = float(np.nanmin(epochs["val_loss"].to_numpy()))
+        if row["value"] > limit or passes < o.passes or not 0 <= train < o.gap * last:
+            return
+        if not (last > (1 + o.rise) * best > 0 or last > o.bad * entropy):
+            return
+        yield Finding(
+            message=(
+                f"{row['value']:.0f} different rows (limit {limit:.0f}) were seen {passes:.0f} times each; training "
+                f"loss is {train:.3g} and validation loss {last:.3g}: they are learned by heart"
+            ),
+            place=Place(layer="input"),
+            evidence={
+                "rows": row["value"],
+                "passes": passes,
+                "chain": [
+                    f"{row['value']:.0f} different rows, each seen {passes:.0f} times",
+                    f"validation loss was {best:.3g} at best and is {last:.3g}, training loss {train:.3g}",
+                ],
+            },
+            fix=Fix(FixSafety.UNSAFE, "look whether data was lost; augment or collect more"),
+        )

@@ -1,0 +1,79 @@
+"""See ValidationRowsInTraining."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._measures import measure, number
+from snellen.watching.facts import RunFacts
+
+
+class ValidationRowsInTraining(Rule):
+    """Rows of the validation set are trained on.
+
+    ## What it does
+    Follows each row by a print of its values, in training and in validation forward passes.
+
+    ## Why is this bad?
+    Validation measures memory: the score is too good and overfitting is not seen.
+
+    ## How it is computed
+    Fires when at least `share` of the different validation rows were trained on and either `mixed` of the validation
+    batches hold rows of both kinds or, with validation results given, nothing else was validated. A pass over training
+    data beside the validation set gives batches of one kind. Silent when rows repeat within validation batches by
+    themselves, and when training has fewer than `rows` different rows: then one batch is fitted on purpose.
+
+    ## Example
+        validation-rows-in-training 47 % of 400 validation rows are training rows
+
+    ## Fix
+    Split before oversampling and augmentation, and by group (patient, scene, video), not by image.
+
+    ## Known false positives
+    Training rows validated on purpose, mixed with others.
+
+    ## References
+    Kaufman et al. 2012, Leakage in Data Mining; UMLAUT and trainlint (suspicious validation score).
+    """
+
+    name = "validation-rows-in-training"
+    code = "RUN138"
+    category = Category.CORRECTNESS
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        share: float = 0.05
+        """Share of the different validation rows."""
+        mixed: float = 0.2
+        """Share of the validation batches that hold rows of both kinds."""
+        rows: int = 100
+        """Different training rows."""
+        own: float = 0.95
+        """Share of different rows in a validation batch below which rows repeat by nature."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        o, row = self.options, measure(run, "validation-rows-trained-on")
+        if row is None or row["value"] < o.share or not number(run, "batch-distinct", "validation") >= o.own:
+            return
+        if not number(run, "rows-distinct", "training") >= o.rows:
+            return
+        mixed = number(run, "validation-batches-mixed") >= o.mixed
+        reported = run.epochs["val_loss"].count() + run.epochs["metric"].count() > 0
+        if not mixed and not (row["value"] > 0.98 and reported):
+            return
+        count = round(row["value"] * row["of"])
+        yield Finding(
+            message=(
+                f"{count} of {row['of']:.0f} different validation rows were trained on (limit {o.share:.0%}): "
+                "validation measures memory"
+            ),
+            place=Place(layer="input", split="validation"),
+            evidence={
+                "share": row["value"],
+                "chain": [f"{count} of {row['of']:.0f} validation inputs are training inputs"],
+            },
+            affected=count,
+            of=int(row["of"]),
+            fix=Fix(FixSafety.UNSAFE, "take the shared rows out of training"),
+        )

@@ -1,0 +1,253 @@
+"""What the samples of a run say as a whole; the rows of `measures` that `SampleObserver` gives.
+
+* `rows-distinct` value: different rows, of: rows seen. `batch-distinct` median share of different rows in a batch, of:
+  median rows. `row-values`: numbers in a row. `rows-under-two-labels` share of the different rows that came with more
+  than one label.
+* `validation-rows-trained-on` share of the different validation rows that training saw, of: their number;
+  `trained-rows-validated` the reverse; `validation-batches-mixed` share of the validation batches of which training saw
+  some rows and not others.
+* `input-mean`, `input-std`, `input-min`, `input-max`; `layer-mean`, `layer-std`, `layer-rms` of what the first layer
+  with weights got at its first call (detail: its name), unless a normalising layer comes before it.
+* `channel-mean`, `channel-std` by phase and index; `channel-shift` (of: its z), `channel-spread`, `channels-reversed`
+  compare validation with training.
+* `neighbour-lift` share of the rows whose nearest other row bears the same label, above chance: 0 none, 1 all (of:
+  rows); `neighbour-z` the same in standard errors. `label-entropy` of the labels seen,
+  nats; `label-majority` share of the most frequent one (of: classes).
+* `places-alike` likeness of rows in the same place of different batches of one round of as many batches as `index`
+  says, beyond that of batches of different rounds; of: its z.
+* `confident-disagreement` share of the late rows that the model confidently calls another class (of: rows);
+  `disagreement-unevenness` squared coefficient of variation over pairs of classes; `late-accuracy`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[Any]
+ROUNDS = range(2, 9)
+"""Numbers of loader workers that are tried."""
+LEAST_ROWS = 200
+"""Rows below which labels and inputs are not compared."""
+
+
+@dataclass
+class Seen:
+    """Records of `SampleObserver.batch`, in order."""
+
+    batches: list[dict[str, Any]] = field(default_factory=list)
+
+
+def measures(seen: Seen, recent: Sequence[Mapping[str, Any]], leaf: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """All rows. Reads the device."""
+    batches = [{k: _array(v) for k, v in b.items()} for b in seen.batches]
+    train = [b for b in batches if b["phase"] == "training"]
+    val = [b for b in batches if b["phase"] == "validation"]
+    found: list[dict[str, Any]] = []
+    for part in (
+        _repeats(train),
+        _leak(train, val),
+        _scale(train, leaf),
+        _channels(train, val),
+        _neighbours(train),
+        _places(train),
+        _noise([{k: _array(v) for k, v in b.items()} for b in recent]),
+    ):
+        found += part
+    return found
+
+
+def _array(value: Any) -> Any:
+    return value.cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _row(measure: str, value: float, of: float | None = None, **more: Any) -> dict[str, Any]:
+    return {"measure": measure, "value": float(value), "of": None if of is None else float(of), **more}
+
+
+def _repeats(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    if not train:
+        return
+    prints = np.concatenate([b["prints"] for b in train])
+    yield _row("rows-distinct", len(np.unique(prints)), len(prints), phase="training")
+    own = [len(np.unique(b["prints"])) / len(b["prints"]) for b in train]
+    size = float(np.median([len(b["prints"]) for b in train]))
+    yield _row("batch-distinct", float(np.median(own)), size, phase="training", step=train[int(np.argmin(own))]["step"])
+    yield _row("row-values", train[0]["features"], phase="training")
+    labelled = [b for b in train if "labels" in b]
+    if labelled:
+        first: dict[int, float] = {}
+        two: dict[int, int] = {}
+        for b in labelled:
+            for p, y in zip(b["prints"].tolist(), b["labels"].tolist(), strict=True):
+                if first.setdefault(p, y) != y:
+                    two.setdefault(p, b["step"])
+        step = min(two.values(), default=None)
+        yield _row("rows-under-two-labels", len(two) / len(first), len(first), phase="training", step=step)
+
+
+def _leak(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    if not train or not val:
+        return
+    own = [len(np.unique(b["prints"])) / len(b["prints"]) for b in val]
+    yield _row("batch-distinct", float(np.median(own)), phase="validation")
+    trained = np.unique(np.concatenate([b["prints"] for b in train]))
+    held = np.concatenate([b["prints"] for b in val])
+    distinct = np.unique(held)
+    yield _row("rows-distinct", len(distinct), len(held), phase="validation")
+    shares = np.array([np.isin(b["prints"], trained).mean() for b in val])
+    yield _row("validation-rows-trained-on", float(np.isin(distinct, trained).mean()), len(distinct))
+    yield _row("trained-rows-validated", float(np.isin(trained, distinct).mean()), len(trained))
+    yield _row("validation-batches-mixed", float(((shares > 0.02) & (shares < 0.98)).mean()), len(val))
+
+
+def _scale(train: Sequence[Mapping[str, Any]], leaf: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    rows = [b for b in train if "mean" in b]
+    if rows:
+        mean = float(np.concatenate([b["mean"].ravel() for b in rows]).mean())
+        square = float(np.concatenate([b["square"].ravel() for b in rows]).mean())
+        bounds = np.array([b["bounds"] for b in rows])
+        numbers = (mean, max(square - mean**2, 0) ** 0.5, bounds[:, 0].min(), bounds[:, 1].max())
+        for name, value in zip(("mean", "std", "min", "max"), numbers, strict=True):
+            yield _row(f"input-{name}", value, sum(len(b["mean"]) for b in rows), phase="training")
+    if leaf is not None:
+        mean, std, low, high, rms = (float(v) for v in _array(leaf["numbers"]))
+        for name, value in (("mean", mean), ("std", std), ("min", low), ("max", high), ("rms", rms)):
+            yield _row(f"layer-{name}", value, detail=leaf["layer"], step=0)
+
+
+def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    sides = []
+    for phase, batches in (("training", train), ("validation", val)):
+        rows = [b for b in batches if "mean" in b]
+        if not rows or len({b["mean"].shape[1] for b in rows}) != 1:
+            return
+        # A validation set comes once an epoch: a row seen again tells nothing new.
+        prints = np.concatenate([b["prints"] for b in rows])
+        first = np.unique(prints, return_index=True)[1]
+        means = np.concatenate([b["mean"] for b in rows])[first].astype(np.float64)
+        squares = np.concatenate([b["square"] for b in rows])[first].astype(np.float64)
+        mean = means.mean(0)
+        std = np.sqrt(np.maximum(squares.mean(0) - mean**2, 0))
+        sides.append((means, mean, std))
+        for c, (m, s) in enumerate(zip(mean, std, strict=True)):
+            yield _row("channel-mean", m, len(means), phase=phase, index=c)
+            yield _row("channel-std", s, len(means), phase=phase, index=c)
+    (t_rows, t_mean, t_std), (v_rows, v_mean, v_std) = sides
+    if t_mean.shape != v_mean.shape or len(t_rows) < 16 or len(v_rows) < 16:
+        return
+    error = np.sqrt(t_rows.var(0) / len(t_rows) + v_rows.var(0) / len(v_rows)) + 1e-12
+    unit = np.maximum(np.where(t_std > 0, t_std, v_std), 1e-12)
+    for c in range(len(t_mean)):
+        gap = float(v_mean[c] - t_mean[c])
+        yield _row("channel-shift", gap / unit[c], gap / error[c], index=c)
+        if t_std[c] > 0:
+            yield _row("channel-spread", v_std[c] / t_std[c], len(v_rows), index=c)
+    if len(t_mean) == 3:
+        straight = np.abs((v_mean - t_mean) / error).max()
+        turned = np.abs((v_mean[::-1] - t_mean) / np.sqrt(t_rows.var(0) / len(t_rows) + 1e-24)).max()
+        yield _row("channels-reversed", turned / max(straight, 1e-9), straight)
+
+
+def _labels(batches: Sequence[Mapping[str, Any]], count: int) -> Array | None:
+    if not batches or not all("labels" in b for b in batches):
+        return None
+    labels = np.concatenate([b["labels"] for b in batches])[:count]
+    return labels.astype(np.int64) if np.array_equal(labels, np.round(labels)) else None
+
+
+def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    whole = [b for b in train if "values" in b and len(b["values"]) == len(b["prints"])]
+    labels = _labels(whole, 1 << 30)
+    if labels is None or len({b["values"].shape[1] for b in whole}) != 1:
+        return
+    first = np.unique(np.concatenate([b["prints"] for b in whole]), return_index=True)[1]
+    values, labels = np.concatenate([b["values"] for b in whole])[first].astype(np.float64), labels[first]
+    shares = np.unique(labels, return_counts=True)[1] / max(len(labels), 1)
+    if len(shares) > 1:
+        yield _row("label-entropy", float(-(shares * np.log(shares)).sum()), len(labels))
+        yield _row("label-majority", float(shares.max()), len(shares))
+    good = np.isfinite(values).all(1)
+    values, labels = values[good][:1024], labels[good][:1024]
+    count, chance = len(values), float((shares**2).sum())
+    if count < LEAST_ROWS or len(shares) < 2 or len(shares) > count / 20:
+        return
+    values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-3 * max(float(values.std()), 1e-12))
+    squares = (values**2).sum(1)
+    far = squares[:, None] + squares[None] - 2 * values @ values.T
+    np.fill_diagonal(far, np.inf)
+    agree = float((labels[far.argmin(1)] == labels).mean())
+    yield _row("neighbour-lift", (agree - chance) / (1 - chance), count)
+    yield _row("neighbour-z", (agree - chance) / np.sqrt(chance * (1 - chance) / count), count)
+
+
+def _places(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Likeness of rows in one place, by distance of their batches, in one round of workers against across rounds."""
+    rows = [b["values"] for b in train if "values" in b]
+    rows = rows[:64]
+    size = min((len(r) for r in rows), default=0)
+    size = min(size, 32)
+    if len(rows) < 16 or size < 4 or len({r.shape[1] for r in rows}) != 1 or rows[0].shape[1] < 16:
+        return
+    if len({r[0].tobytes() for r in rows}) < len(rows) // 2:
+        return  # The same batch again and again.
+    x = np.stack([r[:size] for r in rows]).astype(np.float64)
+    if not np.isfinite(x).all():
+        return
+    x -= x.mean((0, 1))
+    x /= np.maximum(np.linalg.norm(x, axis=2, keepdims=True), 1e-12)
+    alike = np.einsum("tid,uid->tu", x, x) / size - np.einsum("tid,uid->tu", x, np.roll(x, 1, 1)) / size
+    best: tuple[float, float, int] | None = None
+    for width in ROUNDS:
+        inside, across = [], []
+        for lag in range(1, width):
+            first = np.arange(len(x) - lag)
+            same = first // width == (first + lag) // width
+            pairs = np.diagonal(alike, lag)
+            if same.sum() >= 4 and (~same).sum() >= 4:
+                middle = pairs[~same].mean()
+                inside += list(pairs[same] - middle)
+                across += list(pairs[~same] - middle)
+        if len(inside) < 8 or len(across) < 8:
+            continue
+        effect = float(np.mean(inside))
+        spread = max(float(np.std(across)), 1e-6)
+        z = effect / (spread * np.sqrt(1 / len(inside) + 1 / len(across)))
+        if best is None or z > best[1]:
+            best = (effect, z, width)
+    if best:
+        yield _row("places-alike", best[0], best[1], index=best[2], phase="training")
+
+
+def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Confident learning (Northcutt 2021, section 3.1) over the latest look at each row."""
+    if not recent or len({b["classes"] for b in recent}) != 1:
+        return
+    late = (
+        recent[len(recent) * 3 // 4 :] if sum(len(b["own"]) for b in recent[len(recent) * 3 // 4 :]) >= 600 else recent
+    )
+    keep = np.unique(np.concatenate([b["prints"] for b in late])[::-1], return_index=True)[1]
+    labels, own, top, guess = (
+        np.concatenate([b[k] for b in late])[::-1][keep] for k in ("labels", "own", "top", "guess")
+    )
+    good = (labels >= 0) & np.isfinite(own)
+    labels, own, top, guess = labels[good], np.exp(own[good]), np.exp(top[good]), guess[good]
+    classes = int(late[0]["classes"])
+    if len(labels) < LEAST_ROWS:
+        return
+    limit = np.array([own[labels == k].mean() if (labels == k).any() else np.inf for k in range(classes)])
+    sure = (top >= limit[guess]) & (guess != labels)
+    yield _row("late-accuracy", float((guess == labels).mean()), len(labels))
+    yield _row("confident-disagreement", float(sure.mean()), len(labels))
+    present = np.flatnonzero(np.isfinite(limit))
+    cells = len(present) * (len(present) - 1)
+    if sure.sum() >= 20 and cells > 2:
+        pairs = np.zeros((classes, classes))
+        np.add.at(pairs, (labels[sure], guess[sure]), 1)
+        counts = pairs[np.ix_(present, present)][~np.eye(len(present), dtype=bool)]
+        expected = counts.sum() / cells
+        uneven = (((counts - expected) ** 2).sum() / expected - (cells - 1)) / counts.sum()
+        yield _row("disagreement-unevenness", uneven, int(sure.sum()))
