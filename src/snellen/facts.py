@@ -24,7 +24,7 @@ def table(schema: Schema, rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFram
     for row in rows:
         if not dtypes.keys() >= row.keys():
             raise KeyError(f"columns not in the schema: {sorted(row.keys() - dtypes.keys())}")
-    return pl.DataFrame([{name: row.get(name) for name in dtypes} for row in rows], schema=dtypes, orient="row")
+    return pl.DataFrame([pl.Series(name, [row.get(name) for row in rows], dtype) for name, dtype in dtypes.items()])
 
 
 @dataclass(frozen=True)

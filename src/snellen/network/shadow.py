@@ -19,6 +19,12 @@ PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.
 """Types whose values are shared by a copy."""
 
 
+HOOKS = (
+    "_forward_pre_hooks", "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called", "_backward_hooks", "_backward_pre_hooks",
+)  # fmt: skip
+
+
 class ExamineError(UseError):
     """A model that cannot be examined as asked; the message says why and what to do."""
 
@@ -72,7 +78,7 @@ def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
     for _, value in held_objects(model):
         if isinstance(value, Tensor):
             detached = value.detach()
-            double = torch.empty_like(detached, device="meta") if device == "meta" else detached.to("cpu", copy=True)
+            double = _weightless(detached) if device == "meta" else detached.to("cpu", copy=True)
             if isinstance(value, nn.Parameter):
                 double = nn.Parameter(double, requires_grad=value.requires_grad)
             memo[id(value)] = double
@@ -91,16 +97,11 @@ def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
     for module in shadow.modules():
         if device == "meta":
             _made_on_meta(module)
-        for table in ("_forward_pre_hooks", "_forward_hooks"):
-            hooks = getattr(module, table)
-            kept = [(k, h) for k, h in hooks.items() if type(h).__module__.startswith("torch.nn.utils")]
-            setattr(module, table, OrderedDict(kept))
-        module._forward_hooks_with_kwargs = OrderedDict()
-        module._forward_pre_hooks_with_kwargs = OrderedDict()
-        module._forward_hooks_always_called = OrderedDict()
-        module._backward_hooks = OrderedDict()
-        module._backward_pre_hooks = OrderedDict()
-        module.training = False
+        held = vars(module)
+        for hooks in HOOKS:
+            own = held[hooks].items() if hooks in ("_forward_pre_hooks", "_forward_hooks") else ()
+            held[hooks] = OrderedDict((k, h) for k, h in own if type(h).__module__.startswith("torch.nn.utils"))
+        held["training"] = False
     return shadow
 
 
@@ -114,6 +115,12 @@ def _made_on_meta(module: nn.Module) -> None:
         node.kwargs = {**node.kwargs, "device": torch.device("meta")}
     if makers and isinstance(module, GraphModule):
         module.recompile()
+
+
+def _weightless(tensor: Tensor) -> Tensor:
+    if tensor.layout == torch.strided and type(tensor) is Tensor:  # The quicker of the two.
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return torch.empty_like(tensor, device="meta")
 
 
 def _twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:

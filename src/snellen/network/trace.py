@@ -1,7 +1,7 @@
 """One forward pass of a weightless double: every operator and module, with what it costs and what it sees."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ from snellen.network.field_mixing import next_field
 from snellen.network.flops import backward_macs, cost, operator_name
 from snellen.network.memory import SavedForBackward
 from snellen.network.receptive_field import Field, image_field
+
+PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format})
+"""Types of arguments that hold no tensor."""
 
 Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
@@ -98,7 +101,7 @@ class Tracer(TorchDispatchMode):
             if self.trace.finished:
                 return
             if record is not None:
-                tensors = list(_tensors((args, kwargs)))
+                tensors = _tensors((args, kwargs))
                 for tensor in tensors:
                     self._consume(tensor, record, record.calls + 1)
                 self._begin(record, tensors)
@@ -108,7 +111,7 @@ class Tracer(TorchDispatchMode):
             if self.trace.finished:
                 return
             self._stack.pop()
-            tensors = list(_tensors(output))
+            tensors = _tensors(output)
             if record is not None and tensors:
                 record.output_shape = list(tensors[0].shape)
                 record.field = self.field_of(tensors[0])
@@ -120,8 +123,8 @@ class Tracer(TorchDispatchMode):
                     table = self._passers if key(tensor) in inputs else self._producers
                     table[key(tensor)] = record, record.calls
 
-        module.register_forward_pre_hook(enter, with_kwargs=True)
-        module.register_forward_hook(leave, with_kwargs=True)
+        module.register_forward_pre_hook(_quietly(enter), with_kwargs=True)
+        module.register_forward_hook(_quietly(leave), with_kwargs=True)
 
     def _begin(self, record: Record, tensors: Sequence[Tensor]) -> None:
         if record.order is None:
@@ -151,10 +154,15 @@ class Tracer(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        # Below autograd no function is to be overridden; without this each look at a shape would ask the overriding.
+        with torch._C.DisableTorchFunction():
+            return self._observed(func, args, kwargs or {})
+
+    def _observed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         name = operator_name(func)
         # Taken before the call: an in-place operator may change the geometry by which its tensor is known.
-        known = [(t, f) for t in _tensors((args, kwargs)) if (f := self.field_of(t)) is not None]
+        inputs = _tensors((args, kwargs))
+        known = [(t, f) for t in inputs if (f := self.field_of(t)) is not None]
         out = self._bounds.result(name, args, kwargs)
         if out is None and torch.is_inference_mode_enabled():
             # Inference mode hands composite operators over whole: they are taken apart, and come back in parts.
@@ -163,8 +171,7 @@ class Tracer(TorchDispatchMode):
             if parts is not NotImplemented:
                 return parts
         out = func(*args, **kwargs) if out is None else out
-        inputs = list(_tensors((args, kwargs)))
-        outputs = list(_tensors(out))
+        outputs = _tensors(out)
         price = cost(func, args, kwargs, out)
         if price is None:
             self.trace.uncounted.add(name)
@@ -278,6 +285,16 @@ class Tracer(TorchDispatchMode):
                     self._canvases[out.untyped_storage()._cdata] = field
 
 
+def _quietly(look: Callable[..., None]) -> Callable[..., None]:
+    """`look` without overridden functions, which would be asked at each look at a tensor's shape."""
+
+    def hook(*args: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            look(*args)
+
+    return hook
+
+
 def key(tensor: Tensor) -> Key:
     """What identifies the data of a tensor within a pass: autograd hands out several objects for the same data."""
     # A strided tensor is its storage and its geometry; storages of values still in use have distinct addresses.
@@ -294,14 +311,34 @@ def is_unit(module: nn.Module) -> bool:
     return is_leaf(module) or any(p is not None for p in module._parameters.values())
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    for leaf in tree_iter(value):
-        if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
-            yield leaf
-        elif (
-            hasattr(leaf, "__dict__")
-            and not isinstance(leaf, (nn.Module, type, torch.dtype))
-            and leaf.__class__.__module__ != "builtins"
-        ):
-            # torchvision's ImageList and the like carry tensors as attributes.
-            yield from (v for v in vars(leaf).values() if isinstance(v, Tensor))
+def _tensors(value: Any) -> list[Tensor]:
+    """The strided tensors in any nest, in order."""
+    found: list[Tensor] = []
+    _gather(value, found)
+    return found
+
+
+def _gather(value: Any, found: list[Tensor]) -> None:
+    """Append the tensors of `value`; plain nests, as nearly all are, are walked without PyTorch's registry."""
+    kind = type(value)
+    if kind is tuple or kind is list or kind is torch.Size:
+        for part in value:
+            _gather(part, found)
+    elif kind is dict:
+        for part in value.values():
+            _gather(part, found)
+    elif isinstance(value, Tensor):
+        if value.layout == torch.strided:
+            found.append(value)
+    elif kind not in PLAIN:
+        for leaf in tree_iter(value):
+            if leaf is value:
+                # torchvision's ImageList and the like carry tensors as attributes.
+                if (
+                    hasattr(value, "__dict__")
+                    and not isinstance(value, (nn.Module, type))
+                    and kind.__module__ != "builtins"
+                ):
+                    found += [v for v in vars(value).values() if isinstance(v, Tensor)]
+            else:
+                _gather(leaf, found)
