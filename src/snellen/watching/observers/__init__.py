@@ -1,5 +1,6 @@
 """What a watch observes, one kind a file."""
 
+from snellen.watching.observers.accumulation import Accumulation
 from snellen.watching.observers.activations import Activations
 from snellen.watching.observers.batches import BatchObserver
 from snellen.watching.observers.calls import Calls
@@ -22,6 +23,7 @@ ALL: tuple[type[Observer], ...] = (
     Groups,
     Activations,
     BatchObserver,
+    Accumulation,
     Graphs,
     LossObserver,
     OptimizerState,

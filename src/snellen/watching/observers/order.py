@@ -57,7 +57,7 @@ class Order:
             events.append(
                 {"step": period, "kind": "same-order", "layer": None, "message": message, "value": float(period)}
             )
-            samplers = [s for s in gc.get_objects() if isinstance(s, DistributedSampler) and s.shuffle]
+            samplers = [s for s in gc.get_objects() if issubclass(type(s), DistributedSampler) and s.shuffle]
             if samplers:
                 epoch = max(s.epoch for s in samplers)
                 message = f"a shuffling DistributedSampler is at epoch {epoch}"

@@ -36,7 +36,7 @@ class Ranks:
         mine = {id(m) for _, m in roots(model)} | {
             id(m.module) for _, m in roots(model) if isinstance(m, DistributedDataParallel)
         }
-        for wrapper in [o for o in gc.get_objects() if isinstance(o, DistributedDataParallel)]:
+        for wrapper in [o for o in gc.get_objects() if issubclass(type(o), DistributedDataParallel)]:
             if id(wrapper) in mine or id(wrapper.module) in mine:
                 self._handles.append(wrapper.register_forward_pre_hook(self._counter("wrapper")))
                 self._handles.append(wrapper.module.register_forward_pre_hook(self._counter("module")))

@@ -35,8 +35,10 @@ class Schedules:
 
     def _schedulers(self) -> list[LRScheduler]:
         mine = {id(o) for o in self._optimizers}
-        found = [o for o in gc.get_objects() if isinstance(o, LRScheduler)]
-        return [s for s in found if id(getattr(s, "optimizer", None)) in mine]
+        found = [o for o in gc.get_objects() if issubclass(type(o), LRScheduler)]
+        # Those inside a SequentialLR or ChainedScheduler are stepped by it.
+        inner = {id(part) for s in found for part in getattr(s, "_schedulers", ())}
+        return [s for s in found if id(getattr(s, "optimizer", None)) in mine and id(s) not in inner]
 
     def batch(self, batch: Batch) -> None:
         """Nothing is taken from the batch."""

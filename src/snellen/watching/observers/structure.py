@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -22,7 +23,8 @@ OWN = frozenset(vars(nn.Module()))
 class Structure:
     """Events: `unregistered-parameter` (layer: attribute that holds it; value: its number of elements), where gradients
     arrive at a parameter that neither the model nor an optimizer knows; `freeze-without-effect` (layer: parameter or
-    module; message: the attribute that was set)."""
+    module; message: the attribute that was set); `frozen-statistics-moved` (layer: batch norm whose weights are frozen
+    and whose running statistics were updated)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -38,6 +40,14 @@ class Structure:
                     for path, leaf in _leaves(value, ".".join(filter(None, (name, attribute))), 0):
                         if id(leaf) not in known:
                             self._hidden.setdefault(id(leaf), (path, leaf))
+        self._frozen = {
+            name: (module, module.running_mean.clone())
+            for name, module in model.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and module.running_mean is not None
+            and module.affine
+            and not any(p.requires_grad for p in module.parameters())
+        }
         self._meant = list(_frozen_in_vain(model))
         self._events: dict[tuple[str, str], dict[str, Any]] = {}
 
@@ -69,7 +79,19 @@ class Structure:
             {"step": None, "kind": "freeze-without-effect", "layer": name, "message": message, "value": float(count)}
             for name, message, count in self._meant
         ]
-        return {"events": [*self._events.values(), *vain]}
+        moved = [
+            {
+                "step": None,
+                "kind": "frozen-statistics-moved",
+                "layer": name,
+                "message": f"{name} has frozen weights and its running mean was updated",
+                "value": float((module.running_mean - start).abs().max()),
+            }
+            for name, (module, start) in self._frozen.items()
+            if module.running_mean is not None
+            and not torch.equal(module.running_mean, start.to(module.running_mean.device))
+        ]
+        return {"events": [*self._events.values(), *vain, *moved]}
 
     def state_dict(self) -> dict[str, Any]:
         """Events so far."""

@@ -1,0 +1,103 @@
+"""How many backward passes make one step, and whether the loss of each was divided by their number."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from snellen.watching.models import roots
+from snellen.watching.observers.observer import Batch, Context
+from snellen.watching.observers.optimizer_state import looked_at
+from snellen.watching.probes import first_tensor
+
+ALIKE = 1e-3
+"""Relative difference within which the loss that the loop reports is that of the loss function."""
+
+
+class Accumulation:
+    """Signals of layer "": `backwards`, passes whose gradients one step of the first optimizer adds up, each with its
+    own forward pass; `loss_weight`, ||dL/doutput|| as it came over what the loss function's own derivative gives: 1 for
+    a loss as it is, 1/k for one divided by k. The second needs loss_fn, targets and outputs, and one optimizer."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._rows: list[dict[str, Any]] = []
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Put hooks on each model, one parameter and the optimizer."""
+        self._forwards = self._added = self._count = 0
+        self._pull: Tensor | None = None
+        self._mine = len(optimizers) == 1
+        held = [p for group in optimizers[0].param_groups for p in group["params"] if p.requires_grad]
+        if not self._mine or not held:
+            return
+        self._parameter = held[-1]
+        hook = self._context.hook
+        self._handles = [
+            *(m.register_forward_hook(hook("accumulation", self._after_forward)) for _, m in roots(model)),
+            self._parameter.register_hook(hook("accumulation", self._arrived)),
+            optimizers[0].register_step_pre_hook(hook("accumulation", self._before_step)),
+        ]
+
+    def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not torch.is_grad_enabled():
+            return
+        self._forwards += 1
+        y = first_tensor(output)
+        if looked_at(self._context.step + 1) and y is not None and y.requires_grad:
+            y.register_hook(self._context.hook("accumulation", self._pulled))
+
+    def _pulled(self, gradient: Tensor) -> None:
+        self._pull = gradient.detach().float().norm()
+
+    def _arrived(self, gradient: Tensor) -> None:
+        self._added = 1 if self._parameter.grad is None else self._added + 1
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        # A second loss through the same forward pass is no second batch.
+        self._count = self._added if self._added == self._forwards else 1
+        self._forwards = self._added = 0
+
+    def batch(self, batch: Batch) -> None:
+        """Compare the gradient that came with the one that the loss function gives."""
+        pull, self._pull = self._pull, None
+        if batch.phase != "training" or not self._mine or self._count < 2 or not looked_at(batch.step + 1):
+            return
+        self._add(batch.step, "backwards", self._count)
+        call, output = self._context.loss_fn, batch.outputs
+        if pull is None or call is None or not isinstance(output, Tensor) or batch.targets is None:
+            return
+        with torch.enable_grad():
+            alone = output.detach().clone().requires_grad_(True)
+            loss = call(alone, batch.targets)
+            if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
+                return
+            (own,) = torch.autograd.grad(loss, alone)
+        told, value, size = float(batch.loss), float(loss), float(own.float().norm())
+        if size > 0 and abs(told - value) <= ALIKE * abs(value):
+            self._add(batch.step, "loss_weight", float(pull) / size)
+
+    def _add(self, step: int, signal: str, value: float) -> None:
+        self._rows.append({"step": step, "layer": "", "signal": signal, "value": float(value)})
+
+    def detach(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def facts(self) -> Mapping[str, Any]:
+        """Signals."""
+        return {"signals": list(self._rows)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows so far."""
+        return {"rows": [dict(row) for row in self._rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._rows = [dict(row) for row in state["rows"]]
