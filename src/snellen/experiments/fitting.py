@@ -1,6 +1,8 @@
 """Can the model learn one batch by heart?"""
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -20,8 +22,9 @@ def overfit_one_batch(subject: Subject, clock: Clock, steps: int = STEPS, sample
     """Train the weights on at most 16 samples by Adam, without dropout, until they are fitted or time is out.
 
     `overfit-loss`: last loss over first, with the steps taken as `setting`. `overfit-score`: share of samples whose
-    class is found, or share of the targets' variance that is explained; null for other targets. `overfit-gradient`: the
-    gradient's norm at the last step over that at the first. The weights are left as trained: `restored` puts them back.
+    class is found, or share of the targets' variance that is explained; null for other losses. `overfit-plateau`: the
+    loss at the end over that at half-time. `overfit-gradient`: the gradient's norm at the end over that at the start.
+    The weights are left as trained: `restored` puts them back.
     """
     few = subject.smaller(samples)
     parameters = [p for p in few.model.parameters() if p.requires_grad]
@@ -29,35 +32,47 @@ def overfit_one_batch(subject: Subject, clock: Clock, steps: int = STEPS, sample
         yield subject.row("overfit-loss", None, detail="nothing is trainable")
         return
     start = [p.detach().clone() for p in parameters]
-    best: tuple[float, float | None, int, float] | None = None
+    best: Fitted | None = None
     for number, rate in enumerate(RATES):
         if number:
             with torch.no_grad():
                 for p, value in zip(parameters, start, strict=True):
                     p.copy_(value)
         found = _fit(few, parameters, rate, steps, clock.part(clock.left * (0.6 if number == 0 else 1.0)))
-        if found is not None and (best is None or found[0] < best[0]):
+        if found is not None and (best is None or found.ratio < best.ratio):
             best = found
-        if (best is not None and (best[1] or 0) >= 0.99) or clock.left <= 0:
+        if (best is not None and (best.score or 0) >= 0.99) or clock.left <= 0:
             break
     if best is None:
         yield subject.row("overfit-loss", None, detail="the loss is not finite, or has no gradient")
         return
-    ratio, score, taken, gradient = best
-    detail = f"{few.count} samples, {taken} steps of Adam without dropout"
-    yield subject.row("overfit-loss", ratio, setting=float(taken), detail=detail)
-    yield subject.row("overfit-score", score, setting=float(taken), expected=1.0, detail=detail)
-    yield subject.row("overfit-gradient", gradient, setting=float(taken), detail="last gradient norm over the first")
+    taken = float(best.steps)
+    detail = f"{few.count} samples, {best.steps} steps of Adam without dropout"
+    yield subject.row("overfit-loss", best.ratio, setting=taken, detail=detail)
+    yield subject.row("overfit-score", best.score, setting=taken, expected=1.0, detail=detail)
+    yield subject.row("overfit-plateau", best.plateau, setting=taken, detail="last loss over that at half-time")
+    yield subject.row("overfit-gradient", best.gradient, setting=taken, detail="last gradient norm over the first")
 
 
-def _fit(
-    subject: Subject, parameters: list[nn.Parameter], rate: float, steps: int, clock: Clock
-) -> tuple[float, float | None, int, float] | None:
+@dataclass(frozen=True)
+class Fitted:
+    """What came of one attempt."""
+
+    ratio: float
+    """Last loss over first."""
+    score: float | None
+    steps: int
+    plateau: float
+    """Median loss of the last tenth over that of the tenth before half-time."""
+    gradient: float
+    """Last gradient norm over the first."""
+
+
+def _fit(subject: Subject, parameters: list[nn.Parameter], rate: float, steps: int, clock: Clock) -> "Fitted | None":
     optimizer = torch.optim.Adam(parameters, lr=rate)
-    first = last = 0.0
-    score: float | None = None
+    losses: list[float] = []
     norms: list[float] = []
-    taken = 0
+    score: float | None = None
     with in_mode(subject.model, True), torch.enable_grad():
         for module in subject.model.modules():
             if isinstance(module, DROPOUT):
@@ -65,24 +80,25 @@ def _fit(
         for step in range(steps):
             outputs = subject.outputs()
             loss = subject.loss(outputs)
-            last = float(loss.detach())
-            if not loss.requires_grad or last != last or abs(last) == float("inf"):
-                return None if step == 0 else (last / first if first else 1.0, score, taken, norms[-1] / norms[0])
-            first = last if step == 0 else first
+            value = float(loss.detach())
+            if not loss.requires_grad or not math.isfinite(value):
+                break
+            losses.append(value)
             optimizer.zero_grad()
             loss.backward()
             norms.append(_norm(parameters))
-            if step % 10 == 9 or step == steps - 1:
-                score = batch_score(outputs, subject, last)
-                if score is not None and score >= 0.999 and abs(last) < 0.1 * abs(first):
+            if step % 10 == 9 or step == steps - 1 or clock.left <= 0:
+                score = batch_score(outputs, subject, value)
+                if (score is not None and score >= 0.999 and abs(value) < 0.1 * abs(losses[0])) or clock.left <= 0:
                     break
             optimizer.step()
-            taken = step + 1
-            if clock.left <= 0:
-                break
-    if norms and norms[0] > 0 and first:
-        return last / first, score, taken, norms[-1] / norms[0]
-    return 1.0, score, taken, 0.0
+    if not losses or losses[0] == 0:
+        return None
+    tenth = max(len(losses) // 10, 1)
+    middle = losses[max(len(losses) // 2 - tenth, 0) : max(len(losses) // 2, 1)]
+    half, late = sorted(middle)[len(middle) // 2], sorted(losses[-tenth:])[tenth // 2]
+    plateau = late / half if half else 1.0
+    return Fitted(losses[-1] / losses[0], score, len(losses), plateau, norms[-1] / norms[0] if norms[0] else 0.0)
 
 
 def _norm(parameters: list[nn.Parameter]) -> float:

@@ -1,0 +1,63 @@
+"""See TokenOrderIgnored."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules.run._trials import learned
+from snellen.watching.facts import RunFacts
+
+
+class TokenOrderIgnored(Rule):
+    """An attention network does not know where its tokens or patches stand.
+
+    ## What it does
+    Puts tokens, or the patches of an image, in another order and compares the outputs.
+
+    ## Why is this bad?
+    Attention treats its input as a set. Without positions "dog bites man" is "man bites dog", and an image is a bag of
+    patches.
+
+    ## How it is computed
+    On the trained weights in eval mode: the outputs change by less than `limit` of their deviation (outputs of one row
+    a token are put back into the old order first). Only for networks that attend, on token ids or on images that a
+    convolution without overlap cuts into patches; after at least `steps` steps, because learned positions may begin at
+    zero.
+
+    ## Example
+        token-order-ignored  with its 24 tokens in another order the network gives the same outputs to 2e-07
+
+    ## Fix
+    Add a positional encoding to the embeddings: learned, sinusoidal or rotary.
+
+    ## Known false positives
+    Networks over sets of token ids.
+
+    ## References
+    Vaswani et al. 2017, Attention Is All You Need (arXiv:1706.03762), section 3.5.
+    """
+
+    name = "token-order-ignored"
+    code = "RUN070"
+    category = Category.SUSPICIOUS
+    causes = ("input-not-used", "dead-relu", "constant-input", "lr-too-high")
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        limit: float = 1e-4
+        """Relative change of the outputs; rounding gives 1e-6, healthy trained networks of the chart 1 and more."""
+        steps: int = 10
+        """Updates after which learned positions have left zero."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        row, apart = learned(run, "position-blindness", self.options.steps), learned(run, "sample-spread", 1)
+        if row is None or row["value"] >= self.options.limit or (apart is not None and apart["value"] < 1e-5):
+            return
+        yield Finding(
+            message=(
+                f"with {row['detail']} the network gives the same outputs to {row['value']:.0e} of their spread (limit "
+                f"{self.options.limit:.0e}): it attends and has no positions"
+            ),
+            evidence={"change": row["value"]},
+        )
