@@ -58,8 +58,8 @@ class EvaluationNotDeterministic(Rule):
         yield Finding(
             message=(
                 f"two passes over the same samples in eval mode differ by {row['value']:.2g} of the outputs' spread "
-                f"(limit {self.options.limit:.0e}): dropout is drawn in eval mode{place}, so that scores are worse than "
-                "the network and change each time"
+                f"(limit {self.options.limit:.0e}): dropout is drawn in eval mode{place}, so that scores are worse "
+                "than the network and change each time"
             ),
             place=Place(layer=where),
             evidence={"difference": row["value"], "operator": row["detail"]},

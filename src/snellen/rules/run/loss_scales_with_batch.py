@@ -54,8 +54,8 @@ class LossScalesWithBatch(Rule):
             return
         yield Finding(
             message=(
-                f"every sample twice gives {twice['value']:.2f} times the loss (a mean gives 1): the loss is a sum over "
-                "the batch, and gradients grow with the batch size"
+                f"every sample twice gives {twice['value']:.2f} times the loss (a mean gives 1): the loss is a sum "
+                "over the batch, and gradients grow with the batch size"
             ),
             evidence={"doubled": twice["value"], "batch_over_sum": ratio},
             fix=Fix(FixSafety.UNSAFE, 'average the loss over the batch: reduction="mean"'),

@@ -25,8 +25,8 @@ class TrainEvalMismatch(Rule):
     ## How it is computed
     After at least `steps` steps: (eval loss - train loss) is at least `share` of what training gained (the first loss,
     median of three, minus the train loss), and the eval loss is at least `ratio` times the train loss. The layer named
-    is the one whose running statistics are farthest from the batch's, when it is by more than `drift` (in running standard
-    deviations, or the log of the ratio of deviations). Healthy runs of the chart stay below 0.05 and 0.3.
+    is the one whose running statistics are farthest from the batch's, when it is by more than `drift` (in running
+    standard deviations, or the log of the ratio of deviations). Healthy runs of the chart stay below 0.05 and 0.3.
 
     ## Example
         train-eval-mismatch  the same samples have loss 0.05 in train mode and 2.41 in eval mode
