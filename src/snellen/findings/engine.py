@@ -193,7 +193,7 @@ def link_causes(findings: Sequence[Finding]) -> list[Finding]:
             near = by_rule.get(name, []) if image is None else [
                 *by_place.get((name, image), []), *by_place.get((name, None), [])
             ]  # fmt: skip
-            match = next((c for c in near if c is not finding and c.place.meets(finding.place)), None)
+            match = next((c for c in near if c is not finding and _could_cause(c, finding)), None)
             if match:
                 cause[id(finding)] = match
                 break
@@ -205,6 +205,13 @@ def link_causes(findings: Sequence[Finding]) -> list[Finding]:
             seen.add(id(root))
         linked.append(finding if root is finding else replace(finding, caused_by=root.fingerprint))
     return linked
+
+
+def _could_cause(cause: Finding, finding: Finding) -> bool:
+    """Whether both could speak of the same record. In a training a fault of one layer shows in all others."""
+    if finding.code.startswith("RUN"):
+        return replace(cause.place, layer=None).meets(finding.place)
+    return cause.place.meets(finding.place)
 
 
 def _order(finding: Finding) -> tuple[object, ...]:

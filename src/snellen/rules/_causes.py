@@ -1,6 +1,35 @@
 """Faults that spoil a whole training: what is wrong with its scores is, first of all, their consequence."""
 
-NETWORK_FAULTS = ("non-finite-weights", "symmetric-initialisation", "initial-scale-off", "activation-on-output")
+START_FAULTS = ("symmetric-units", "initial-weights-off-scale")
+"""What a watched run shows of its weights before the first step."""
+
+NETWORK_FAULTS = (
+    "non-finite-weights",
+    "symmetric-initialisation",
+    "initial-scale-off",
+    "activation-on-output",
+    *START_FAULTS,
+)
+
+DEPTH_FAULTS = (
+    "step-function-in-forward",
+    "norm-over-wrong-axis",
+    "residual-missing",
+    "attention-not-scaled",
+    "future-visible",
+    "padding-attended",
+    "order-blind-attention",
+    "projection-dead",
+    "map-of-one-cell",
+    "one-number-bottleneck",
+    "same-layer-repeated",
+    "dropout-drops-most",
+    "batchnorm-few-samples",
+    "running-statistics-unusable",
+    "exploding-gradient",
+    "signal-lost-in-depth",
+)
+"""What is wrong with the architecture of a watched run, or with what flows through it."""
 
 DATA_FAULTS = (
     "input-scale-off",
@@ -13,6 +42,7 @@ DATA_FAULTS = (
 
 RUN_FAULTS = (
     *DATA_FAULTS,
+    *DEPTH_FAULTS,
     "loss-not-finite",
     "no-backward",
     "optimizer-never-steps",

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules._causes import START_FAULTS
 from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
 from snellen.watching.facts import RunFacts
 
@@ -56,6 +57,8 @@ class LrTooHigh(Rule):
         "non-finite-weights",
         "symmetric-initialisation",
         "initial-scale-off",
+        "exploding-gradient",
+        *START_FAULTS,
     )
 
     class Options(RuleOptions):

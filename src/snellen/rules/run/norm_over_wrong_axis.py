@@ -1,0 +1,78 @@
+"""See NormOverWrongAxis."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
+from snellen.rules.run._layers import modules, widths
+from snellen.watching.facts import RunFacts
+
+
+class NormOverWrongAxis(Rule):
+    """A norm runs over places, time or the batch where features were meant.
+
+    ## What it does
+    Reports layer norms over an axis that no layer with weights takes or gives as features while another axis is one,
+    batch norms whose channels are places, and layer norms that run over the whole batch.
+
+    ## Why is this bad?
+    Normalising over time lets each step see all others, the future included, and takes away the very differences
+    between places; over the batch it mixes samples.
+
+    ## How it is computed
+    `normalized_shape` (or `num_features`) of one axis, the input's shape in the first forward pass, and all numbers of
+    features that linear layers, convolutions, embeddings and recurrent layers take or give. Fires when the normalised
+    length is none of them, divides none (heads), and axis 1 (layer norm) or the last (batch norm) is one. A function
+    call that normalises all axes of its input, the first included, always fires.
+
+    ## Example
+        norm-over-wrong-axis norm1 normalises 17 values of (32, 32, 17): no layer has 17 features, axis 1 has 32
+
+    ## Fix
+    Give layer norm the number of features, and transpose so that they come last.
+
+    ## Known false positives
+    Networks that mix tokens by learned weights of a length that no linear layer shows.
+
+    ## References
+    Ba, Kiros & Hinton 2016, Layer Normalization, arXiv:1607.06450, eq. 3.
+    """
+
+    name = "norm-over-wrong-axis"
+    code = "RUN120"
+    category = Category.CORRECTNESS
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield one finding for each such layer."""
+        known = widths(run)
+        for row in modules(run):
+            function = row["kind"] == "aten.native_layer_norm"
+            shape = row["output_shape"] if function else row["input_shape"]
+            if not row["calls"] or not shape or len(shape) < 2:
+                continue
+            over = row["settings"].get("normalized_shape")
+            layer = row["name"].partition(":")[0]
+            if function and over and len(over) == len(shape):
+                yield self._finding(layer, f"normalises all of {tuple(shape)}, the batch included (limit 1 sample)")
+                continue
+            if len(shape) < 3:
+                continue
+            if "LayerNorm" in row["kind"] or function:
+                length, other, axis = (over[0] if over and len(over) == 1 else None), shape[1], 1
+            elif row["kind"] == "BatchNorm1d":
+                length, other, axis = row["settings"].get("num_features"), shape[-1], len(shape) - 1
+            else:
+                continue
+            if length is None or length == other or other not in known or any(w % length == 0 for w in known):
+                continue
+            yield self._finding(
+                layer,
+                f"normalises {length} values of {tuple(shape)}: no layer has {length} features (limit 1), axis {axis} "
+                f"has {other}",
+            )
+
+    def _finding(self, layer: str, what: str) -> Finding:
+        return Finding(
+            message=f"{layer or 'the model'} {what}; it takes away what it should keep",
+            place=Place(layer=layer or None),
+            fix=Fix(FixSafety.UNSAFE, "normalise over the features: transpose before, or give their number"),
+        )

@@ -1,0 +1,81 @@
+"""See SymmetricUnits."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._layers import always_zero, gradients, matrices, owner
+from snellen.watching.facts import RunFacts
+
+
+class SymmetricUnits(Rule):
+    """All units of a layer began with the same weights.
+
+    ## What it does
+    Reports trained layers whose rows of weights were equal before the first step.
+
+    ## Why is this bad?
+    Equal units get equal gradients and stay equal: a layer of 512 units learns as one. All-zero layers one behind the
+    other pass neither signal nor gradient and never learn at all.
+
+    ## How it is computed
+    Rows of the weight are compared exactly before the first step. A constant other than zero always fires. Zeros fire
+    where they are more than `zero_share` of the trained matrices, or where the weight's gradient is exactly 0 at every
+    look after step 0: a zero head, residual branch or adapter moves from the second step on.
+
+    ## Example
+        symmetric-units all 128 units of fc1 began with the same 64 weights (0.5); they learn as one
+
+    ## Fix
+    Draw the weights at random: `nn.init.kaiming_normal_`.
+
+    ## Known false positives
+    Fixed filters (blur, Sobel) that are left trainable on purpose.
+
+    ## References
+    Goodfellow, Bengio & Courville 2016, Deep Learning, sec. 8.4; Zhang, Dauphin & Ma 2019, Fixup, arXiv:1901.09321.
+    """
+
+    name = "symmetric-units"
+    code = "RUN110"
+    category = Category.CORRECTNESS
+    causes = ("symmetric-initialisation",)
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        zero_share: float = 0.5
+        """Share of the trained weight matrices, 0..1, above which zero ones are a fault: residual networks and LoRA
+        zero one of two."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield one finding for each such layer."""
+        rows = [r for r in matrices(run) if r["fan_in"] > 1 and r["equal_rows"] is not None]
+        zeros = [r for r in rows if not r["start_norm"]]
+        many = len(zeros) > self.options.zero_share * len(rows)
+        stuck = always_zero(gradients(run))
+        for row in rows:
+            zero = not row["start_norm"]
+            if not row["equal_rows"] or (zero and not many and row["name"] not in stuck):
+                continue
+            units, layer = row["shape"][0], owner(row["name"])
+            constant = row["start_norm"] / (units * row["fan_in"]) ** 0.5
+            yield Finding(
+                message=(
+                    f"all {units} units of {layer} began with the same {row['fan_in']} weights (size {constant:.3g}, "
+                    f"limit 1 unit): they get the same gradient and learn as one"
+                ),
+                place=Place(layer=layer),
+                evidence={
+                    "parameter": row["name"],
+                    "shape": row["shape"],
+                    "chain": [
+                        f"before step 0 the rows of {row['name']} are equal",
+                        "equal units get equal gradients",
+                        "gradient exactly 0 at every look" if row["name"] in stuck else "so they stay equal",
+                    ],
+                },
+                affected=units,
+                of=units,
+                rank=float(row["fan_in"] * units),
+                fix=Fix(FixSafety.UNSAFE, f"draw the weights of {layer} at random: nn.init.kaiming_normal_"),
+            )
