@@ -38,6 +38,7 @@ class FutureLeakage(Rule):
     name = "future-leakage"
     code = "RUN071"
     category = Category.CORRECTNESS
+    causes = ("future-visible", "norm-over-wrong-axis")
 
     class Options(RuleOptions):
         """Options of this rule."""

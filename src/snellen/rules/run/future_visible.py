@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import polars as pl
-
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._layers import at_start, modules
 from snellen.watching.facts import RunFacts
@@ -21,8 +19,7 @@ class FutureVisible(Rule):
 
     ## How it is computed
     The targets are the inputs shifted by one in at least `shifted` of the places. Then fires when more than `mass` of
-    the attention weights lie on later places at step 0, a recurrent layer is bidirectional, or a trial that changes
-    later tokens changes earlier outputs by more than `change`.
+    the attention weights lie on later places at step 0, or a recurrent layer is bidirectional.
 
     ## Example
         future-visible blocks.0.attn puts 0.48 of its attention on later places (limit 0.01); the targets stand there
@@ -48,31 +45,25 @@ class FutureVisible(Rule):
         """Share of the targets that are the next input."""
         mass: float = 0.01
         """Share of the attention on later places; a mask leaves 0."""
-        change: float = 1e-3
-        """Relative change of earlier outputs in the trial; a sound one is 0."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
-        leak = run.trials.filter((pl.col("trial") == "future-leakage") & (pl.col("value") > o.change))
         mass = {n: v for n, v in at_start(run, "future_mass").items() if v > o.mass}
         backward = [r["name"] for r in modules(run) if r["calls"] and r["settings"].get("bidirectional")]
         task = at_start(run, "shifted_input").get("target", 0.0) >= o.shifted
-        if not leak.height and not (task and (mass or backward)):
+        if not task or not (mass or backward):
             return
         if mass:
             layer = next(iter(mass))
             what = f"{layer} puts {mass[layer]:.2f} of its attention on later places (limit {o.mass:g})"
-        elif backward:
+        else:
             layer = backward[0]
             what = f"{layer} reads the sequence from its end too (limit: one direction)"
-        else:
-            layer = ""
-            what = f"changing later tokens changes earlier outputs by {leak['value'][0]:.2g} (limit {o.change:g})"
         yield Finding(
             message=f"{what} and the targets are the next inputs: the answer is seen",
             place=Place(layer=layer.partition(":")[0] or None),
-            evidence={"layers": list(mass)[:20] or backward, "trial": leak["value"].to_list()},
+            evidence={"layers": list(mass)[:20] or backward},
             affected=max(len(mass), 1),
             fix=Fix(FixSafety.UNSAFE, "mask later places: is_causal=True"),
         )

@@ -36,7 +36,7 @@ class PaddingAttended(Rule):
     name = "padding-attended"
     code = "RUN072"
     category = Category.SUSPICIOUS
-    causes = ("future-leakage",)
+    causes = ("future-leakage", "attention-on-padding")
 
     class Options(RuleOptions):
         """Options of this rule."""

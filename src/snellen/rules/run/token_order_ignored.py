@@ -39,7 +39,17 @@ class TokenOrderIgnored(Rule):
     name = "token-order-ignored"
     code = "RUN070"
     category = Category.SUSPICIOUS
-    causes = ("input-not-used", "dead-relu", "constant-input", "lr-too-high")
+    causes = (
+        "input-not-used",
+        "dead-relu",
+        "constant-input",
+        "lr-too-high",
+        "signal-lost-in-depth",
+        "symmetric-units",
+        "initial-weights-off-scale",
+        "norm-over-wrong-axis",
+        "layer-without-gradient",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

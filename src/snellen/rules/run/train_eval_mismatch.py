@@ -45,7 +45,15 @@ class TrainEvalMismatch(Rule):
     name = "train-eval-mismatch"
     code = "RUN064"
     category = Category.CORRECTNESS
-    causes = ("evaluation-not-deterministic", "batchnorm-tiny-batch", "model-in-eval-mode", "lr-too-high")
+    causes = (
+        "evaluation-not-deterministic",
+        "batchnorm-tiny-batch",
+        "model-in-eval-mode",
+        "lr-too-high",
+        "running-statistics-unusable",
+        "batchnorm-few-samples",
+        "dropout-drops-most",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""
