@@ -197,9 +197,33 @@ def test_a_killed_run_is_read_as_far_as_it_came(tmp_path: Path) -> None:
 
 def test_samples_are_stretched_to_keep_the_budget() -> None:
     budget = Budget(0.02, 20)
-    assert budget.spend(0.05, 0.15, True) == 20
     for _ in range(30):
-        budget.spend(0.0005, 0.1, False)
+        budget.spend(0.0005, 0.1005, False)
+    budget.spend(0.0605, 0.1605, True)
+    assert (budget.every, budget.thin) == (20, False)  # little was spent so far
     for _ in range(30):
-        every = budget.spend(0.0605, 0.16, True)
-    assert every in (40, 41)  # (60.5 - 0.5 ms) / (2 % of 100 ms - 0.5 ms)
+        budget.spend(0.0605, 0.1605, True)
+    assert budget.every in (40, 41)  # (60.5 - 0.5 ms) / (2 % of 100 ms - 0.5 ms)
+    for _ in range(30):
+        budget.spend(0.0015, 0.1015, False)
+    assert budget.thin
+
+
+def test_thin_norms_are_near_the_exact_ones() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(300, 1000), nn.ReLU(), nn.Linear(1000, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        watch.recorder.save_time(20, thin=True)
+        exact = []
+        for _ in range(6):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(torch.randn(16, 300)), torch.randint(10, (16,)))
+            loss.backward()
+            exact.append(float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])))
+            optimizer.step()
+            watch.recorder.step(loss=loss)
+    norms = watch.facts().steps["grad_norm"].to_list()
+    assert norms[:3] == pytest.approx(exact[:3])
+    assert norms == pytest.approx(exact, rel=0.05)
+    assert norms != pytest.approx(exact)

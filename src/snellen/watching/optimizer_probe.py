@@ -1,5 +1,6 @@
 """The hooks of one watched optimizer: gradients as they arrive, as its step meets them, and what the step does."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,14 @@ from snellen.watching.hooks import Hook, Ledger
 GRADIENT_PROBES = 8
 """Parameters whose gradient is watched as it arrives, spread evenly over the network."""
 
+ARRIVED_NUMBERS = 1024
+"""Numbers of an arriving gradient that are looked at: whether it is nothing but zeros shows in them."""
+MOST_NUMBERS = 16_384
+"""Numbers of a tensor from which its update is taken, spread evenly over it: a copy of all would cost as much as the
+step of the optimizer. A norm over that many is off by about 1 %."""
+THIN_NUMBERS = 4096
+"""The same for gradient norms where time is short; what a number costs is the line of memory it lies on."""
+
 Norms = tuple[tuple[str, ...], str, Tensor]
 """Names, signal, and one number for each name, not yet read from the device."""
 
@@ -25,6 +34,8 @@ class OptimizerProbe:
     ) -> None:
         self.optimizer, self.names, self.ledger, self.tell = optimizer, names, ledger, before_step
         self.sampling = False
+        self.thin = False
+        """Take gradient norms from `THIN_NUMBERS` of each tensor in steps that are not sampled."""
         self.steps = 0
         self.norms: list[Norms] = []
         self._before: list[Tensor] | None = None
@@ -84,7 +95,7 @@ class OptimizerProbe:
                 self._alive[id(parameter)] = alive if known is None else known & alive
             # A number for each arrival is dear where hundreds of batches are added up before a step.
             if gradient.layout == torch.strided and self.seen["arrived"] <= 4 * GRADIENT_PROBES:
-                self._produced.append(gradient.detach().float().abs().sum())
+                self._produced.append(spread(gradient.detach(), ARRIVED_NUMBERS).abs().sum(dtype=torch.float32))
 
         return arrived
 
@@ -97,7 +108,7 @@ class OptimizerProbe:
         seen["grads_at_step"] = any(p.grad is not None for p in held)
         if pairs:
             with torch.no_grad():
-                each = _stacked(torch._foreach_norm([g for _, g in pairs]))
+                each = self._norms([g for _, g in pairs])
             names = tuple(self.names.get(id(p), "?") for p, _ in pairs)
             seen["grad_norms"], seen["grad_names"], seen["grad_norm"] = each, names, each.norm()
             if self.sampling:
@@ -105,7 +116,14 @@ class OptimizerProbe:
         if seen["arrived"] and pairs:
             self.tell()
         if self.sampling:
-            self._before = [p.detach().clone() for p in held if p.requires_grad]
+            self._before = [spread(p.detach(), MOST_NUMBERS).clone() for p in held if p.requires_grad]
+
+    def _norms(self, values: list[Tensor]) -> Tensor:
+        if self.sampling or not self.thin:
+            return _stacked(torch._foreach_norm(values))
+        some = [spread(v, THIN_NUMBERS) for v in values]
+        share = [math.sqrt(v.numel() / max(s.numel(), 1)) for v, s in zip(values, some, strict=True)]
+        return _stacked(torch._foreach_norm(some)) * values[0].new_tensor(share, dtype=torch.float32)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.steps += 1
@@ -115,14 +133,24 @@ class OptimizerProbe:
             return
         with torch.no_grad():
             held = [p for p in self.held() if p.requires_grad]
-            after = [p.detach() for p in held]
-            size = _stacked(torch._foreach_norm(before))
-            torch._foreach_sub_(before, after)
-            moved = _stacked(torch._foreach_norm(before))
+            share = [math.sqrt(p.numel() / max(b.numel(), 1)) for p, b in zip(held, before, strict=True)]
+            whole = before[0].new_tensor(share, dtype=torch.float32)
+            size = _stacked(torch._foreach_norm(before)) * whole
+            torch._foreach_sub_(before, [spread(p.detach(), MOST_NUMBERS) for p in held])
+            moved = _stacked(torch._foreach_norm(before)) * whole
             self.seen["moved"], self.seen["size"] = moved.norm(), size.norm()
             names = tuple(self.names.get(id(p), "?") for p in held)
             self.norms.append((names, "update_ratio", moved / size.clamp_min(1e-12)))
             self.norms.append((names, "weight_norm", size))
+
+
+def spread(values: Tensor, most: int) -> Tensor:
+    """A view of at most about `most` numbers, evenly spread over the memory of `values`; all of a small tensor."""
+    step = values.numel() // most
+    if step < 2 or not torch.ops.aten.is_non_overlapping_and_dense(values):
+        return values
+    step |= 1  # even strides would meet the same columns again and again
+    return values.as_strided((values.numel() // step,), (step,))
 
 
 def _stacked(values: list[Tensor] | tuple[Tensor, ...]) -> Tensor:

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from snellen.watching.hooks import Hook, Ledger
 from snellen.watching.models import roots
-from snellen.watching.optimizer_probe import Norms, OptimizerProbe
+from snellen.watching.optimizer_probe import MOST_NUMBERS, Norms, OptimizerProbe, spread
 
 FIRST_STEPS = 3
 """Steps at the start that are always sampled: what is wrong there was wrong before training."""
@@ -91,7 +91,7 @@ class Probes:
             self._handles += side.attach()
 
     def _hook(self, call: Any) -> Hook:
-        return Hook("activations", call, self.ledger)
+        return Hook("layers", call, self.ledger)
 
     def detach(self) -> None:
         """Take every hook off."""
@@ -170,7 +170,7 @@ class Probes:
             x = first_tensor(output)
             if x is None or not x.is_floating_point() or not x.numel():
                 return
-            x = (x.detach()[:4] if x.dim() > 2 else x.detach()[:256]).float()
+            x = spread(x.detach()[:4] if x.dim() > 2 else x.detach()[:256], MOST_NUMBERS).float()
             if isinstance(module, CLEARING):
                 signal, value = "zero_fraction", (x == 0).float().mean()
             elif isinstance(module, nn.Sigmoid):

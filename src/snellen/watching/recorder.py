@@ -214,9 +214,14 @@ class Recorder:
         begin, self._told = self._told, end
         return self._steps[begin:end]
 
-    def sample_every(self, steps: int) -> None:
-        """Take detailed samples every `steps` steps from the next sample on."""
-        self._probes.every = steps
+    def save_time(self, every: int, thin: bool) -> None:
+        """Take detailed samples every `every` steps from the next sample on.
+
+        `thin`: take gradient norms of the other steps from a part of each large tensor, which is off by about 2 %.
+        """
+        self._probes.every = every
+        for side in self._probes.sides:
+            side.thin = thin
 
     @property
     def sampling(self) -> bool:

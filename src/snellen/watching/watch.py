@@ -186,7 +186,8 @@ class Watch:
         # The first steps are not typical: they set buffers up, here and in the loop.
         if self._budget is not None and self.context.step >= FIRST_STEPS and step_seconds:
             total = step_seconds + time.perf_counter() - now
-            self.recorder.sample_every(self._budget.spend(own, total, self.context.sampled))
+            self._budget.spend(own, total, self.context.sampled)
+            self.recorder.save_time(self._budget.every, self._budget.thin)
         self.context.step += 1
         self.context.sampled = self.recorder.sampling
         self._forget()
