@@ -1,8 +1,8 @@
 """Runs cases under one tool: `python -m benchmarks.chart.worker TOOL`, with requests and answers as lines of JSON.
 
 A request is {"case": name, "seed": n}. The answer holds the score, the steps, what the tool said at the end and early,
-and the error, where the run ended with one. A worker imports no more than the cases and its tool need, so that it runs in a
-peer's own environment.
+and the error, where the run ended with one. A worker imports no more than the cases and its tool need, so that it runs
+in a peer's own environment.
 """
 
 import importlib
@@ -14,7 +14,6 @@ import warnings
 from typing import Any
 
 import torch
-
 from benchmarks.chart.case import Case, all_cases
 from benchmarks.chart.harness import Nothing, Said, Snellen, Tool
 
@@ -35,21 +34,51 @@ def tool_class(name: str) -> type[Tool]:
     return importlib.import_module(f"benchmarks.chart.peers.{MODULES[name]}").Peer
 
 
+class Guarded:
+    """A tool whose failure does not end the run: it is asked no more, and the row says that it failed."""
+
+    def __init__(self, tool: Tool) -> None:
+        self.tool = tool
+        self.failure: str | None = None
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+        if self.failure is None:
+            try:
+                return getattr(self.tool, name)(*args, **options)
+            except Exception as problem:  # Whatever a foreign tool raises.
+                self.failure = f"tool: {type(problem).__name__}: {problem}"[:300]
+        return None
+
+    def begin(self, *args: Any, **options: Any) -> None:
+        """See case.Harness."""
+        self._call("begin", *args, **options)
+
+    def step(self, **options: Any) -> None:
+        """See case.Harness."""
+        self._call("step", **options)
+
+    def epoch(self, **options: Any) -> None:
+        """See case.Harness."""
+        self._call("epoch", **options)
+
+
 def run_case(case: Case, tool: Tool, seed: int) -> dict[str, Any]:
     """One run under one tool, as a row."""
     began = time.perf_counter()
     score, error, said = None, None, list[Said]()
     tool.steps, tool.early = 0, {}
+    guarded = Guarded(tool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            score = case.run(tool, seed)
+            score = case.run(guarded, seed)
         except Exception as problem:  # A fault may well end a run; the tool still has its say.
             error = f"{type(problem).__name__}: {problem}"[:300]
         try:
             said = tool.findings()
         except Exception as problem:  # A tool that fails has said nothing; the row tells that it failed.
             error = f"tool: {type(problem).__name__}: {problem}"[:300]
+        error = guarded.failure or error
     return {
         "case": case.name,
         "seed": seed,
