@@ -60,8 +60,8 @@ class AttentionOnPadding(Rule):
         yield Finding(
             message=(
                 f"{first} puts {mass[first]:.2f} of its attention on padding, {even[first]:.2f} of the places (limit "
-                f"{o.share * even[first]:.2g}): {'the mask is inverted' if inverted else 'there is no mask'}, and answers "
-                "depend on the length of the batch"
+                f"{o.share * even[first]:.2g}): {'the mask is inverted' if inverted else 'there is no mask'}, and "
+                "answers depend on the length of the batch"
             ),
             place=Place(layer=first.partition(":")[0] or None),
             evidence={"layers": bad[:20], "mass": mass[first], "even": even[first], "inverted": inverted},

@@ -39,7 +39,9 @@ class InputNotUsed(Rule):
     name = "input-not-used"
     code = "RUN062"
     category = Category.CORRECTNESS
-    causes = tuple(name for name in TRAINING_FAULTS if name not in ("initial-loss-off", "loss-not-finite"))
+    causes = tuple(
+        name for name in TRAINING_FAULTS if name not in ("initial-loss-off", "loss-not-finite", "token-order-ignored")
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""
