@@ -9,6 +9,7 @@ cases = Cases("trials")
 
 LINEAR = {"linear-network", "missing-nonlinearity"}
 MIXED = {"samples-mixed"}
+SMALL = {"cannot-overfit-one-batch", "one-number-bottleneck"}
 
 
 def _without(program: Program, kind: type[nn.Module]) -> None:
@@ -95,7 +96,7 @@ def attention_over_the_batch(program: Program) -> None:
     program.model.blocks = AttentionOverBatch(program.model.blocks, 32)
 
 
-@cases.mutant(78, ["mlp", "resnet", "regression"], accepts={"cannot-overfit-one-batch"})
+@cases.mutant(78, ["mlp", "cnn", "resnet"], accepts=SMALL)
 def too_narrow(program: Program) -> None:
     """A layer of one unit through which everything has to pass."""
     if isinstance(program.model, nn.Sequential):
@@ -105,7 +106,7 @@ def too_narrow(program: Program) -> None:
         program.model.fc = nn.Sequential(nn.Linear(32, 1), nn.Tanh(), nn.Linear(1, 3))
 
 
-@cases.mutant(78, ["gpt"], accepts={"cannot-overfit-one-batch"})
+@cases.mutant(78, ["gpt"], accepts=SMALL)
 def too_few_dimensions(program: Program) -> None:
     """The whole language model is 2 wide behind its blocks."""
     program.model.norm = nn.Sequential(nn.Linear(32, 1), nn.Linear(1, 32))
