@@ -42,7 +42,27 @@ DATA_FAULTS = (
 )
 """What is wrong with the samples of a run, whatever the network."""
 
+LOSS_FAULTS = (
+    "gradient-ascent",
+    "nll-without-log-softmax",
+    "binary-loss-of-wrong-outputs",
+    "single-output-cross-entropy",
+    "squared-loss-on-classes",
+    "cross-entropy-of-numbers",
+    "loss-summed-over-batch",
+    "label-smoothing-too-strong",
+    "class-weights-off",
+    "targets-ignored",
+    "labels-start-at-one",
+    "output-cannot-reach-targets",
+    "one-class-targets",
+    "non-finite-data",
+    "unsigned-wraparound",
+)
+"""What is wrong with the loss of a run, or with what it is given."""
+
 RUN_FAULTS = (
+    *LOSS_FAULTS,
     *DATA_FAULTS,
     *DEPTH_FAULTS,
     "loss-not-finite",

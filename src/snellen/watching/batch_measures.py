@@ -17,9 +17,8 @@ PIXELS = 20_000
 FEWEST_CODES = 100
 """Byte images hold more values than that; masks, drawings and 4-bit images hold fewer, and of them nothing is said."""
 STRUCTURAL = frozenset(
-    "view unsafeview reshape squeeze unsqueeze transpose t permute alias slice select clone tocopy expand float"
-    " copyslices unsafesplit split mean"
-    .split()
+    ("view", "unsafeview", "reshape", "squeeze", "unsqueeze", "transpose", "t", "permute", "alias", "slice", "select",
+     "clone", "tocopy", "expand", "copyslices", "split", "mean")
 )  # fmt: skip
 """Operators that only arrange values; they are looked through. (A mean keeps a range of values.)"""
 

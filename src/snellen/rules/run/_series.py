@@ -51,7 +51,10 @@ def ratios(run: RunFacts) -> np.ndarray:
 
 
 def cross_entropy(run: RunFacts) -> bool:
-    """Whether the loss is softmax cross-entropy."""
+    """Whether the loss is softmax cross-entropy: recognised by value, or as the loop told it."""
+    name = run.loss_form.get("name", "")
+    if name not in ("", "zero", "nan"):
+        return bool(name == "cross-entropy" and run.loss_form.get("before") != "log")
     return run.loss_kind.replace("_", "-").startswith("cross-entropy")
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._loss import form, rows
 from snellen.rules.run._series import signal
 from snellen.watching.facts import RunFacts
 
@@ -20,11 +21,12 @@ class BroadcastLoss(Rule):
     the variance of the targets as if it learned.
 
     ## How it is computed
-    The squared loss sends 2 (y_i - t_i) / N to prediction y_i. Broadcast, it sends 2 (y_i - mean t) / N: a linear
-    function of y_i alone. Fires for a loss of kind mse with one output per sample when in all of at least `samples`
-    sampled steps the part of the gradient that is no such function is below `rest` of the largest gradient, and the
-    output at which the function is 0, mean t, differs between steps. One constant target, as in least-squares GANs,
-    does not differ and is silent. Steps where all outputs are nearly equal say nothing.
+    Where outputs and targets are given, the loss is recognised by its value, and fires when it is that of all N x N
+    pairs. Otherwise: the squared loss sends 2 (y_i - t_i) / N to prediction y_i. Broadcast, it sends
+    2 (y_i - mean t) / N: a linear function of y_i alone. Fires for a loss of kind mse with one output per sample when
+    in all of at least `samples` sampled steps the part of the gradient that is no such function is below `rest` of the
+    largest gradient, and the output at which the function is 0, mean t, differs between steps. One constant target, as
+    in least-squares GANs, does not differ and is silent. Steps where all outputs are nearly equal say nothing.
 
     ## Example
         broadcast-loss in 10 of 10 sampled steps the gradient of a prediction does not depend on its own target
@@ -56,6 +58,20 @@ class BroadcastLoss(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
+        known = form(run)
+        if known:
+            if known["broadcast"]:
+                shapes = [s[0] if (s := rows(run, r)["shape"].to_list()) else [] for r in ("output", "target")]
+                yield Finding(
+                    message=(
+                        f"the loss is the {known['name']} of every output with every target: shapes {shapes[0]} and "
+                        f"{shapes[1]} (limit: one shape) were broadcast to N x N, and all is drawn to the mean"
+                    ),
+                    place=Place(layer="loss"),
+                    evidence={"output": shapes[0], "target": shapes[1], "error": known["error"]},
+                    fix=Fix(FixSafety.UNSAFE, "loss(model(x).squeeze(1), y)"),
+                )
+            return
         if not run.loss_kind.lower().startswith(("mse", "l2", "squared")):
             return
         o = self.options
@@ -69,6 +85,7 @@ class BroadcastLoss(Rule):
                 f"targets and not to its own (at most {own.max():.0e} of the gradient is the sample's own, limit "
                 f"{o.rest:.0e}): predictions (N, 1) and targets (N,) were broadcast to (N, N)"
             ),
+            place=Place(layer="loss"),
             evidence={"samples": len(own), "own_share": float(own.max()), "targets_seen": seen[:10].tolist()},
             fix=Fix(FixSafety.UNSAFE, "loss(model(x).squeeze(1), y)"),
         )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules.run._loss import expected_first
 from snellen.rules.run._series import event, first_loss
 from snellen.watching.facts import RunFacts
 
@@ -15,7 +16,7 @@ class InitialLossOff(Rule):
     """The first loss is far above what an untrained network should have.
 
     ## What it does
-    Compares the loss of step 0 with the value that theory expects, ln C for cross-entropy.
+    Compares the loss of step 0 with the value that theory expects, ln C for cross-entropy, told or recognised by value.
 
     ## Why is this bad?
     The network starts confidently wrong: input or initial weights have the wrong scale, and first gradients are
@@ -44,6 +45,10 @@ class InitialLossOff(Rule):
     code = "RUN017"
     category = Category.SUSPICIOUS
     causes = (
+        "loss-summed-over-batch",
+        "unsigned-wraparound",
+        "nll-without-log-softmax",
+        "non-finite-data",
         "input-scale-off",
         "input-normalized-twice",
         "non-finite-weights",
@@ -63,7 +68,7 @@ class InitialLossOff(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
-        first, expected = first_loss(run), run.initial_loss_expected
+        first, expected = first_loss(run), expected_first(run)
         if expected is None or not math.isfinite(first):
             return
         limit = expected + max(expected, self.options.margin)

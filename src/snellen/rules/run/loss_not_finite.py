@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from snellen.findings import Category, Finding, Place, Rule
+from snellen.rules._causes import LOSS_FAULTS
 from snellen.rules.run._series import event, losses
 from snellen.watching.facts import RunFacts
 
@@ -41,6 +42,7 @@ class LossNotFinite(Rule):
     code = "RUN001"
     category = Category.CORRECTNESS
     causes = (
+        *LOSS_FAULTS,
         "input-scale-off",
         "lr-too-high",
         "gradients-not-cleared",

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
-from snellen.rules._causes import START_FAULTS
+from snellen.rules._causes import LOSS_FAULTS, START_FAULTS
 from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
 from snellen.watching.facts import RunFacts
 
@@ -45,6 +45,7 @@ class LrTooHigh(Rule):
     code = "RUN002"
     category = Category.CORRECTNESS
     causes = (
+        *LOSS_FAULTS,
         "input-scale-off",
         "gradients-not-cleared",
         "initial-loss-off",

@@ -5,21 +5,26 @@ from collections.abc import Iterator
 import numpy as np
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules.run._loss import loss_name
 from snellen.rules.run._series import cross_entropy, losses
 from snellen.watching.facts import RunFacts
+
+NEVER = ("mse", "rmse", "l1", "smooth-l1", "log-cosh", "focal", "binary-focal", "multi-margin")
+"""Recognised losses that cannot be negative, whatever their targets are."""
 
 
 class NegativeLoss(Rule):
     """A loss that cannot be negative is.
 
     ## What it does
-    Looks for negative values of cross-entropy and focal losses.
+    Looks for negative values of cross-entropy, focal losses and distances.
 
     ## Why is this bad?
     The sign is flipped or the loss is fed with something else than logits; the run maximises its error.
 
     ## How it is computed
-    Fires when at least `min_steps` losses are below 0 and the loss is cross-entropy or focal.
+    Fires when at least `min_steps` losses are below 0 and the loss, told or recognised by value, is cross-entropy,
+    focal, a margin or a distance.
 
     ## Example
         negative-loss cross-entropy is negative in 149 of 150 steps
@@ -37,6 +42,7 @@ class NegativeLoss(Rule):
     name = "negative-loss"
     code = "RUN023"
     category = Category.CORRECTNESS
+    causes = ("gradient-ascent", "nll-without-log-softmax", "cross-entropy-of-numbers", "class-weights-off")
 
     class Options(RuleOptions):
         """Options of this rule."""
@@ -48,10 +54,12 @@ class NegativeLoss(Rule):
         """Yield at most one finding for the run."""
         values = losses(run)
         below = int((values < 0).sum())
-        if (cross_entropy(run) or run.loss_kind.startswith("focal")) and below >= self.options.min_steps:
+        if (
+            cross_entropy(run) or loss_name(run) in NEVER or run.loss_kind.startswith("focal")
+        ) and below >= self.options.min_steps:
             yield Finding(
                 message=(
-                    f"{run.loss_kind} is negative in {below} of {len(values)} steps (limit "
+                    f"{loss_name(run)} is negative in {below} of {len(values)} steps (limit "
                     f"{self.options.min_steps}), which it cannot be: its sign is flipped or it gets no "
                     "logits"
                 ),

@@ -3,23 +3,27 @@
 import math
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._loss import form, made_by
 from snellen.rules.run._series import cross_entropy
 from snellen.watching.facts import RunFacts
+
+FIX = Fix(FixSafety.UNSAFE, "drop the softmax from the model and apply it only to read predictions")
 
 
 class SoftmaxBeforeCrossEntropy(Rule):
     """Probabilities go into a cross-entropy that applies softmax itself.
 
     ## What it does
-    Looks at the first outputs: non-negative, rows that sum to 1.
+    Looks at the first outputs: non-negative, rows that sum to 1; and at what stands between them and the loss.
 
     ## Why is this bad?
     With C classes the loss cannot fall below ln(1 + (C-1)/e), 1.46 for 10 classes, and gradients shrink.
 
     ## How it is computed
-    Fires when the loss is cross-entropy, no output of the first batches is below 0 or above 1 and rows sum to 1
-    within `tolerance`.
+    Fires when the loss is cross-entropy, told or recognised by value, and no output of the first batches is below 0 or
+    above 1 and rows sum to 1 within `tolerance`; or autograd says that a softmax or sigmoid made the outputs; or the
+    loss was recognised as the cross-entropy of their softmax or sigmoid.
 
     ## Example
         softmax-before-cross-entropy output rows sum to 1.000; the loss cannot fall below 1.46
@@ -46,15 +50,28 @@ class SoftmaxBeforeCrossEntropy(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
-        if cross_entropy(run) and run.output_range:
+        if not cross_entropy(run):
+            return
+        classes = form(run).get("classes") or run.num_classes
+        floor = math.log(1 + (classes - 1) / math.e) if classes else None
+        least = f"the loss cannot fall below {floor:.2f}" if floor else "the loss cannot reach 0"
+        before = form(run).get("before") or made_by(run)
+        if before in ("softmax", "sigmoid"):
+            where = "stands between outputs and loss" if form(run).get("before") else "made the outputs"
+            yield Finding(
+                message=f"a {before} {where} (limit: raw outputs), and cross-entropy applies softmax again; {least}",
+                place=Place(layer="output"),
+                evidence={"before": before, "floor": floor},
+                fix=FIX,
+            )
+        elif run.output_range:
             low, high, rows = run.output_range
             if low >= 0 and high <= 1 + self.options.tolerance and abs(rows - 1) <= self.options.tolerance:
-                floor = math.log(1 + (run.num_classes - 1) / math.e) if run.num_classes else None
-                least = f"the loss cannot fall below {floor:.2f}" if floor else "the loss cannot reach 0"
                 yield Finding(
                     message=(
                         f"the model's outputs are probabilities (rows sum to {rows:.3f}, limit 1 +- "
                         f"{self.options.tolerance}) and cross-entropy applies softmax again; {least}"
                     ),
                     evidence={"minimum": low, "maximum": high, "row_sum": rows},
+                    fix=FIX,
                 )

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._loss import form
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
+
+FIX = Fix(FixSafety.UNSAFE, "softmax(dim=1)")
 
 
 class SoftmaxOverBatch(Rule):
@@ -18,7 +21,7 @@ class SoftmaxOverBatch(Rule):
 
     ## How it is computed
     Fires when in at least `batches` of the first three batches every output column sums to 1 over the batch within
-    5e-3.
+    5e-3, or the loss was recognised as that of a softmax over axis 0.
 
     ## Example
         softmax-over-batch output columns sum to 1 over the batch
@@ -45,6 +48,18 @@ class SoftmaxOverBatch(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
+        before = form(run).get("before")
+        if before == "softmax-batch":
+            yield Finding(
+                message=(
+                    f"the loss is the {form(run)['name']} of outputs whose softmax runs over the batch (axis 0, should "
+                    "be the axis of the classes): it couples the samples"
+                ),
+                place=Place(layer="output"),
+                evidence={"error": form(run)["error"]},
+                fix=FIX,
+            )
+            return
         found = event(run, "columns-sum-to-one")
         if found and found["value"] >= self.options.batches:
             yield Finding(
@@ -53,5 +68,7 @@ class SoftmaxOverBatch(Rule):
                     "output column sums to 1 over the batch: softmax has the wrong dimension and couples "
                     "the samples"
                 ),
+                place=Place(layer="output"),
                 evidence={"batches": int(found["value"])},
+                fix=FIX,
             )

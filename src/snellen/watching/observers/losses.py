@@ -85,15 +85,23 @@ class LossObserver:
         self._form = {}
         for (output, against), looks in self._looks.items():
             if (len(looks) <= FULL or len(looks) % 4 == 0) and (form := fit(looks)):
-                self._form = form | {"output": output, "against": against}
+                self._form = form | {"output": output, "against": against} | self._given(form)
                 break
         losses = [k.loss for k in next(iter(self._looks.values()), [])]
-        if len(losses) >= FIRST and (not any(losses) or all(math.isnan(v) for v in losses)):
-            self._kept = self._empty(losses)
+        if len(losses) >= FIRST:
+            empty = not any(losses) or all(math.isnan(v) for v in losses)
+            self._kept = self._empty(losses) if empty else {}
         limit = CONFIRM if self._form else MOST_FOR_WEIGHTS if self._weights_possible() else FULL
         self._done = self._seen >= limit
         if self._done:
             self._looks = {}
+
+    def _given(self, form: Mapping[str, Any]) -> dict[str, Any]:
+        """The class weights of the loss function, where the value confirms them or there is none to do so."""
+        if self._weight is None or not form.get("weighted", form.get("name") in ("zero", "nan")):
+            return {}
+        middle = float(self._weight.double().mean()) or 1.0
+        return {"weights": [round(float(w) / middle, 4) for w in self._weight]}
 
     def _weights_possible(self) -> bool:
         return any(looks[0].sums for looks in self._looks.values())
@@ -106,13 +114,14 @@ class LossObserver:
             for form, v in looks[0].values.items()
             if form.name == "cross-entropy" and not form.before and v["count"]
         ]
-        return {
+        about = {
             "name": "nan" if math.isnan(losses[0]) else "zero",
             "classes": looks[0].num_classes,
             "ignored_share": sum(k.ignored_share for k in looks) / len(looks),
             "cross_entropy": plain[0] if plain and math.isfinite(plain[0]) else None,
             "batches": len(losses),
         }
+        return about | self._given(about)
 
     def facts(self) -> Mapping[str, Any]:
         """`loss_form`: what `loss_fit.fit` describes, with `output` and `against`, names of tensors; {} for none."""

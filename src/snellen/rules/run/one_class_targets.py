@@ -1,0 +1,69 @@
+"""See OneClassTargets."""
+
+from collections.abc import Iterator
+
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._loss import BINARY, class_counts, form, optimizers, rows
+from snellen.watching.facts import RunFacts
+
+
+class OneClassTargets(Rule):
+    """All targets are of one class.
+
+    ## What it does
+    Counts the classes among the targets of a classifier.
+
+    ## Why is this bad?
+    The model learns to give one answer; the loss falls to 0 and looks like success.
+
+    ## How it is computed
+    Fires when a loss of classification was recognised and at least `targets` targets of at least `steps` steps all are
+    of one class. Two adversaries, with two optimizers, see constant targets by turns and are not judged.
+
+    ## Example
+        one-class-targets all 4800 targets are class 0
+
+    ## Fix
+    Look at how labels are read: path, column, mapping of names to ids.
+
+    ## Known false positives
+    A run stopped while sorted data was still at its first class.
+
+    ## References
+    DeepCrime, operator for changed labels.
+    """
+
+    name = "one-class-targets"
+    code = "RUN053"
+    category = Category.CORRECTNESS
+    causes = ("targets-ignored",)
+
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        targets: int = 100
+        """Targets before anything is said; of two equal classes one is missing by chance with 2^-100."""
+        steps: int = 10
+        """Steps before anything is said."""
+
+    def check(self, run: RunFacts) -> Iterator[Finding]:
+        """Yield at most one finding for the run."""
+        known = form(run)
+        name = known.get("name")
+        counts, _ = class_counts(run)
+        if not name or len(counts) < 2 or optimizers(run) > 1 or rows(run, "input").height == 0:
+            return
+        if name not in ("cross-entropy", "focal", "nll", "multi-margin", "dice", *BINARY):
+            return
+        seen = [i for i, n in enumerate(counts) if n]
+        total = sum(counts)
+        if len(seen) == 1 and total >= self.options.targets and run.steps.height >= self.options.steps:
+            yield Finding(
+                message=(
+                    f"all {total} targets of {run.steps.height} steps are class {seen[0]} of {len(counts)} (limit "
+                    f"{self.options.targets}): one answer is all there is to learn"
+                ),
+                place=Place(layer="target"),
+                evidence={"class": seen[0], "targets": total, "classes": len(counts)},
+                fix=Fix(FixSafety.UNSAFE, "look at how the labels are read"),
+            )
