@@ -26,7 +26,12 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="A model: ours, timm's, torchvision's, smp:NAME or transformers:TYPE.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model: ours, timm's, torchvision's, smp:NAME, transformers:TYPE, or a file: .onnx, .pt2."
+        ),
+    ],
     size: Annotated[int | None, typer.Option("--size", min=1, help="Side of the square input, pixels.")] = None,
     input: Annotated[str | None, typer.Option("--input", help="Shape of one input, such as 3x640x480.")] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Inputs in the examined batch.")] = 1,
@@ -41,6 +46,13 @@ def inspect(
     ] = None,
     optimizer: Annotated[str, typer.Option("--optimizer", help="Optimizer whose state the card holds.")] = "adamw",
     amp: Annotated[bool, typer.Option("--amp", help="Train in mixed precision.")] = False,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="Measure effective receptive fields, on images of the data or on noise.")
+    ] = False,
+    time: Annotated[bool, typer.Option("--time", help="Measure the time of each layer on this machine.")] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Bound the time on a device: h100, a100-80, l4, rtx-4090 ...")
+    ] = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = Format.TEXT,
@@ -49,6 +61,7 @@ def inspect(
 ) -> None:
     """Examine a network before it is trained: cost, memory, receptive field, wiring."""
     from snellen.network.budget import OPTIMIZER_STATE, card_bytes
+    from snellen.network.devices import device as known_device
     from snellen.report.inspection import InspectionOptions, inspection_text
     from snellen.verbs.inspect import inspect as run
 
@@ -56,15 +69,17 @@ def inspect(
         raise typer.BadParameter(f"expected one of {', '.join(OPTIMIZER_STATE)}", param_hint="--optimizer")
     if card is not None:
         card_bytes(card)
+    if device is not None:
+        known_device(device)
     settings = common.settings_from(select, ignore, fail_on)
     with common.progress_bar() as progress:
         result = run(
-            model, _shape(input), input_size=size, batch=batch, data=data, num_classes=classes, settings=settings,
-            progress=progress,
+            model, _shape(input), input_size=size, batch=batch, data=data, num_classes=classes, effective=effective,
+            time=time, settings=settings, progress=progress,
         )  # fmt: skip
     common.write_result(result, format, output)
     if format is Format.TEXT and output is None and result.network is not None:
-        options = InspectionOptions(convention.value, depth, card, optimizer, amp)
+        options = InspectionOptions(convention.value, depth, card, optimizer, amp, device)
         typer.echo("\n" + inspection_text(result.network, options), nl=False)
     raise typer.Exit(common.exit_code(result))
 

@@ -8,6 +8,7 @@ Convolutional Neural Networks", NeurIPS 2016. Its extent is far smaller than the
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import polars as pl
@@ -15,11 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_iter
 
-from snellen.network.facts import NetworkFacts
+from snellen.facts import table
+from snellen.network.facts import EFFECTIVE, NetworkFacts
 from snellen.network.shadow import ExamineError
 
 MASS = 0.95
 """Share of the energy that the box holds."""
+
+CELLS = 48
+"""Most cells along one side of the map that the facts keep."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def effective_field(
         images = torch.randn((samples, 3, *size), generator=generator)
     image = images.detach().to(weight.device, weight.dtype).clone().requires_grad_()
     devices = [weight.device.index or 0] if weight.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _evaluating(model), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices), evaluating(model), torch.enable_grad():
         out = _output_of(model, layer, image)
         target = _centre_outputs(out, image, layer or "the output").sum()
         # Gradients with respect to the image alone: none is stored in the parameters, or computed for them.
@@ -95,23 +100,50 @@ def effective_field(
 def with_effective_levels(
     facts: NetworkFacts, model: nn.Module, images: Tensor | None = None, *, samples: int = 8
 ) -> NetworkFacts:
-    """`facts` of a detector with the effective field of every level measured, on `images` (NCHW) or on noise.
+    """`facts` with effective fields measured, on `images` (NCHW) or on noise: of every level of a detector, of the
+    last layer at each stride (`stages`) of any other network.
 
-    One forward and one backward pass a level; noise has the size that was examined. A level whose layer is not known
+    One forward and one backward pass each; noise has the size that was examined. A level whose layer is not known
     keeps null. Raises ExamineError as `effective_field` does.
     """
     names = dict(model.named_modules())
     size = (facts.input_shape[-2], facts.input_shape[-1])
-    measured = [
-        effective_field(model, layer, images, size=size, samples=samples) if layer in names else None
-        for layer in facts.levels["layer"]
-    ]
+    wanted = list(facts.levels["layer"]) if len(facts.levels) else stages(facts)
+    measured = {
+        layer: effective_field(model, layer, images, size=size, samples=samples) for layer in wanted if layer in names
+    }
     columns = {
-        "effective_height": [field and field.height for field in measured],
-        "effective_width": [field and field.width for field in measured],
+        "effective_height": [measured[n].height if n in measured else None for n in facts.levels["layer"]],
+        "effective_width": [measured[n].width if n in measured else None for n in facts.levels["layer"]],
     }
     levels = facts.levels.with_columns(pl.Series(name, values, pl.Float64) for name, values in columns.items())
-    return replace(facts, levels=levels)
+    return replace(facts, levels=levels, effective=table(EFFECTIVE, [_row(found) for found in measured.values()]))
+
+
+def stages(facts: NetworkFacts) -> list[str]:
+    """The last layer at each stride that gives a map or tokens of more than one place, the coarsest four."""
+    last: dict[float, str] = {}
+    for row in (
+        facts.layers.filter(pl.col("order").is_not_null() & ~pl.col("kind").str.contains(".", literal=True))
+        .sort("order")
+        .iter_rows(named=True)
+    ):
+        shape = row["output_shape"] or []
+        places = prod(shape[2:]) if len(shape) == 4 else shape[1] if len(shape) == 3 else 1
+        if row["stride"] is not None and places > 1 and row["stride"] > 1:
+            last[row["stride"]] = row["layer"]
+    return [last[stride] for stride in sorted(last)][-4:]
+
+
+def _row(found: EffectiveField) -> dict[str, object]:
+    rows, columns = (min(CELLS, n) for n in found.map.shape)
+    down = [found.map.shape[0] * i // rows for i in range(rows)]
+    across = [found.map.shape[1] * i // columns for i in range(columns)]
+    heat = np.add.reduceat(np.add.reduceat(found.map, down, 0), across, 1)
+    return {
+        "layer": found.layer, "height": found.height, "width": found.width, "centre_row": found.centre[0],
+        "centre_column": found.centre[1], "heat_rows": rows, "heat_columns": columns, "heat": heat.ravel().tolist(),
+    }  # fmt: skip
 
 
 def _output_of(model: nn.Module, layer: str | None, image: Tensor) -> Tensor:
@@ -150,8 +182,8 @@ def _centre_outputs(out: Tensor, image: Tensor, name: str) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, each module's mode put back after."""
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode without gradients of weights; mode, buffers and `requires_grad` are put back."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     frozen = [(p, p.requires_grad) for p in model.parameters()]

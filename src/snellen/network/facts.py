@@ -1,12 +1,12 @@
 """What is known of a network before it is trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import polars as pl
 
-from snellen.facts import Facts, Schema
+from snellen.facts import Facts, Schema, table
 from snellen.network.budget import largest_batch, training_memory
 from snellen.network.field_facts import FIELD_COLUMNS, ReceptiveField, receptive_field_of
 
@@ -82,6 +82,27 @@ LEVELS: Schema = {
     "anchors": (pl.List(pl.Float64()), "anchor sides as w1, h1, w2, h2 ..., input pixels; empty when anchor-free"),
 }
 
+EFFECTIVE: Schema = {
+    "layer": (pl.String(), "the layer whose central output was followed back to the image"),
+    "height": (pl.Float64(), "rows of the least box around the centre of mass that holds 95 %, input pixels"),
+    "width": (pl.Float64(), "columns of it"),
+    "centre_row": (pl.Float64(), "row of the centre of mass; the first pixel's middle is 0"),
+    "centre_column": (pl.Float64(), "column of it"),
+    "heat_rows": (pl.Int64(), "rows of `heat`, spread evenly over the input"),
+    "heat_columns": (pl.Int64(), "columns of it"),
+    "heat": (pl.List(pl.Float64()), "share of each cell in what sways the output, row by row; sums to 1"),
+}
+
+TIMES: Schema = {
+    "layer": (pl.String(), "a layer that ran"),
+    "kind": (pl.String(), "its class"),
+    "calls": (pl.Int64(), "calls in one forward pass"),
+    "seconds": (pl.Float64(), "wall seconds of all calls, without what ran inside of it"),
+}
+
+CONVENTION = "1 MAC = one multiply-add = 2 FLOPs; element-wise operations are counted apart"
+"""What the numbers of every table mean, told beside them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFacts(Facts):
@@ -93,6 +114,8 @@ class NetworkFacts(Facts):
         "edges": EDGES,
         "parameters": PARAMETERS,
         "levels": LEVELS,
+        "effective": EFFECTIVE,
+        "times": TIMES,
     }
 
     name: str
@@ -106,6 +129,10 @@ class NetworkFacts(Facts):
     parameters: pl.DataFrame
     levels: pl.DataFrame
     """The maps a detector predicts on; empty for other networks."""
+    effective: pl.DataFrame = field(default_factory=lambda: table(EFFECTIVE))
+    """Effective receptive fields; empty unless measured."""
+    times: pl.DataFrame = field(default_factory=lambda: table(TIMES))
+    """Seconds of each layer on this machine; empty unless measured."""
     num_outputs: int | None = None
     """Classes the head can tell apart (background not counted); None when not known."""
     total_params: int = 0
@@ -126,6 +153,11 @@ class NetworkFacts(Facts):
 
     assumptions: list[str] | None = None
     """What the pass rests on besides shapes: bounds on proposals, branches taken, values run for real."""
+    seconds_per_pass: float | None = None
+    """Wall seconds of a forward pass of the examined input, without gradients; None: not measured."""
+    timed_on: str | None = None
+    """Processor, threads and number of passes of that measurement."""
+    convention: str = CONVENTION
 
     @property
     def params(self) -> int:

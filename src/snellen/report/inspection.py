@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from io import StringIO
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snellen.network.budget import card_bytes
 from snellen.network.conventions import convention_cost, convention_text
+from snellen.network.devices import roofline
 from snellen.network.facts import NetworkFacts
-from snellen.report.plain import plain, share, short, size
+from snellen.report.plain import number, plain, share, short, size
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class InspectionOptions:
     card: str | None = None
     optimizer: str = "adamw"
     amp: bool = False
+    device: str | None = None
+    """Name of a device whose roofline is told."""
 
 
 def inspection_text(network: NetworkFacts, options: InspectionOptions) -> str:
@@ -41,8 +45,35 @@ def inspection_text(network: NetworkFacts, options: InspectionOptions) -> str:
         how = f"{options.optimizer}{', mixed precision' if options.amp else ''}"
         used = f"; that step holds {size(network.training_memory(batch, options.optimizer, options.amp))}"
         lines.append(f"largest batch in {size(memory)} ({how}): {batch:,}{used if batch else ''}")
+    if options.device is not None:
+        lines += [_bound(network, options.device, half) for half in (False, True)]
+    for row in network.effective.iter_rows(named=True):
+        lines.append(
+            f"effective field of {plain(row['layer'], 60)}: {number(row['height'])} x {number(row['width'])} px"
+        )
+    if network.seconds_per_pass is not None:
+        lines.append(f"measured: {duration(network.seconds_per_pass)} a pass ({plain(network.timed_on or '', 120)})")
+        slow = network.times.sort("seconds", descending=True, maintain_order=True).head(5)
+        told = [f"{plain(r['layer'] or '(root)', 40)} {duration(r['seconds'])}" for r in slow.iter_rows(named=True)]
+        lines.append(f"slowest layers: {', '.join(told)}")
     text = "\n".join(lines) + "\n"
     return text + (_folded(network, options.depth) if options.depth is not None else "")
+
+
+def _bound(network: NetworkFacts, name: str, half: bool) -> str:
+    rows = roofline(network, name, half=half)
+    seconds = float(rows["seconds"].sum())
+    waiting = float(rows.filter(pl.col("bound") == "memory")["seconds"].sum()) / (seconds or 1.0)
+    bits = "16 bits" if half else "float32"
+    return f"{name}, {bits}: at least {duration(seconds)} a pass, {share(waiting) or '0 %'} of it waiting for memory"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{number(seconds * factor)} {unit}"
+    return f"{number(seconds * 1e6)} us"
 
 
 def _folded(network: NetworkFacts, depth: int) -> str:
