@@ -22,7 +22,10 @@ def first_ids(nest: Any, *, flat: bool = False) -> Tensor | None:
 
 
 def shifted(ids: Tensor | None, targets: Tensor | None) -> Tensor | None:
-    """Share of the targets (N, T) or (N, T - 1), the T-th aside, that equal the next input; 0-d. None where shapes differ."""
+    """Share of the targets (N, T) or (N, T - 1), the T-th aside, that equal the next input; 0-d.
+
+    None where shapes differ.
+    """
     if ids is None or targets is None or ids.shape[1] < 4:
         return None
     samples, length = ids.shape
