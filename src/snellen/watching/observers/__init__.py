@@ -4,6 +4,7 @@ from snellen.watching.observers.accumulation import Accumulation
 from snellen.watching.observers.activations import Activations
 from snellen.watching.observers.batches import BatchObserver
 from snellen.watching.observers.calls import Calls
+from snellen.watching.observers.detection import DetectionObserver
 from snellen.watching.observers.forwards import Forwards
 from snellen.watching.observers.graphs import Graphs
 from snellen.watching.observers.groups import Groups
@@ -23,6 +24,7 @@ ALL: tuple[type[Observer], ...] = (
     Groups,
     Activations,
     BatchObserver,
+    DetectionObserver,
     Accumulation,
     Graphs,
     LossObserver,
