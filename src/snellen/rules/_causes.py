@@ -25,6 +25,8 @@ DEPTH_FAULTS = (
     "map-of-one-cell",
     "one-number-bottleneck",
     "same-layer-repeated",
+    "frozen-layers-partly-random",
+    "validation-in-train-mode",
     "dropout-drops-most",
     "batchnorm-few-samples",
     "running-statistics-unusable",
