@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from snellen.verbs.inspect import inspect as inspect
     from snellen.verbs.judge import judge as judge
     from snellen.verbs.predict import predict as predict
+    from snellen.verbs.preflight import preflight as preflight
     from snellen.verbs.rewrite import rewrite as rewrite
     from snellen.verbs.run_folder import read_run as read_run
     from snellen.verbs.train import train as train
@@ -58,6 +59,7 @@ _WHERE = {
     "inspect": ("snellen.verbs.inspect", "inspect"),
     "judge": ("snellen.verbs.judge", "judge"),
     "predict": ("snellen.verbs.predict", "predict"),
+    "preflight": ("snellen.verbs.preflight", "preflight"),
     "read_epochs": ("snellen.watching.read", "read_epochs"),
     "read_run": ("snellen.verbs.run_folder", "read_run"),
     "read_steps": ("snellen.watching.read", "read_steps"),

@@ -36,6 +36,8 @@ class Result:
     """The run folder, when one was written."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage -> wall seconds."""
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    """Caption -> PNG of what the network gets, drawn by a preflight."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -33,7 +33,7 @@ def test_an_exam_leaves_facts_findings_scores_and_one_report(which: str, request
     assert "<script src" not in report
     assert result.run
     assert len(result.run.steps) > 0
-    assert set(result.seconds) == {"check", "inspect", "train", "evaluate", "judge"}
+    assert set(result.seconds) == {"check", "inspect", "preflight", "train", "evaluate", "judge"}
 
 
 def test_two_epochs_on_the_digits_already_classify(classification_exam: Result) -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 import typer
 
 VERBS = (
-    "exam", "check", "calibrate", "convert", "inspect", "train", "evaluate", "compare",
+    "exam", "check", "calibrate", "convert", "inspect", "preflight", "train", "evaluate", "compare",
     "predict", "demo", "report", "explain", "rules",
 )  # fmt: skip
 

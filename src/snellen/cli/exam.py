@@ -15,6 +15,9 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder; defau
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")]
 PretrainedOption = Annotated[bool, typer.Option("--pretrained", help="Start from published weights (downloads them).")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change a field of the recipe: lr=0.01")]
+NoPreflightOption = Annotated[
+    bool, typer.Option("--no-preflight", help="Leave out the experiments before the training.")
+]
 RecipeOption = Annotated[
     Path | None, typer.Option("--recipe", help="A recipe.toml instead of the one found by looking.")
 ]
@@ -34,6 +37,7 @@ def exam(
     pretrained: PretrainedOption = False,
     recipe: RecipeOption = None,
     set_: SetOption = None,
+    no_preflight: NoPreflightOption = False,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = Format.TEXT,
@@ -48,7 +52,7 @@ def exam(
     with common.progress_bar() as progress:
         result = run(
             data, model=model, out=out, recipe=Recipe.from_toml(recipe) if recipe else None, resume=resume,
-            settings=settings, progress=progress, **overrides,
+            settings=settings, preflight=not no_preflight, progress=progress, **overrides,
         )  # fmt: skip
     common.write_result(result, format, None)
     if result.folder:

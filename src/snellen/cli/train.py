@@ -8,6 +8,7 @@ from snellen.cli.exam import (
     DataArgument,
     EpochsOption,
     ModelOption,
+    NoPreflightOption,
     OutOption,
     PretrainedOption,
     RecipeOption,
@@ -30,6 +31,7 @@ def train(
     pretrained: PretrainedOption = False,
     recipe: RecipeOption = None,
     set_: SetOption = None,
+    no_preflight: NoPreflightOption = False,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = Format.TEXT,
@@ -49,6 +51,7 @@ def train(
             recipe=Recipe.from_toml(recipe) if recipe else None,
             resume=resume,
             settings=settings,
+            preflight=not no_preflight,
             progress=progress,
             **overrides,
         )

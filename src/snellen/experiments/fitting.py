@@ -116,7 +116,7 @@ def batch_score(outputs: object, subject: Subject, value: float) -> float | None
     target = next(iter(tensors(subject.targets)), None)
     if out is None or target is None:
         return None
-    if name == "cross-entropy":
+    if name in ("cross-entropy", "softmax of classes"):
         axis = 1 if out.shape[:1] + out.shape[2:] == target.shape else -1
         counted = (target >= 0) & (target < out.shape[axis])
         return float((out.argmax(axis) == target)[counted].float().mean()) if bool(counted.any()) else None

@@ -10,8 +10,10 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.progress import Progress, silent
 from snellen.result import Result
 from snellen.verbs.evaluate import score_model
+from snellen.verbs.preflight import of_recipe
 from snellen.verbs.run_folder import chosen_recipe, new_run_folder, write_run
 from snellen.verbs.watched import train_watched
+from snellen.watching.facts import RunFacts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +32,7 @@ def exam(
     resume: bool = False,
     settings: LoadedSettings | None = None,
     cache: bool = True,
+    preflight: bool = True,
     progress: Progress = silent,
     **overrides: Any,
 ) -> Result:
@@ -44,6 +47,7 @@ def exam(
         resume: Go on with the run in `out` where it was stopped or killed, with the recipe it was begun with.
         settings: Rules and their options; None: those that hold for the working folder.
         cache: Use and keep the cache of image measurements.
+        preflight: Experiment on the network and one batch before the training; a few seconds.
         progress: Told how far the exam is.
         overrides: Fields of the recipe: `epochs=3`.
 
@@ -56,6 +60,7 @@ def exam(
     folder = new_run_folder(out, Path(data), resume)
     from snellen.data.examine import examine
     from snellen.data.measuring import measure_again
+    from snellen.experiments.gather import with_trials
     from snellen.models.registry import check_name
     from snellen.network.examine import examine as examine_network
     from snellen.training.prepare import build_model
@@ -80,9 +85,16 @@ def exam(
     network_facts = examine_network(network, (1, 3, size, size), name=name, task=facts.task)
     clock.lap("inspect")
 
+    before: RunFacts | None = None
+    pictures: dict[str, bytes] = {}
+    if preflight and not resume:
+        before, pictures = of_recipe(facts, final, model=ready, loss=loss, progress=progress)
+        clock.lap("preflight")
+
     trained, run_facts = train_watched(
         "exam", data, facts, final, folder, model=ready, loss=loss, resume=resume, progress=progress
     )
+    run_facts = with_trials(run_facts, before)
     clock.lap("train")
 
     scored = score_model(trained.model, final, trained.class_names, facts, ledger=trained.ledger, progress=progress)
@@ -95,6 +107,7 @@ def exam(
     result = Result(
         subject=str(data), verdict=verdict, data=facts, network=network_facts, run=run_facts, scores=scores,
         recipe=final.model_dump(mode="json"), environment=environment(), folder=folder, seconds=clock.laps,
+        pictures=pictures,
     )  # fmt: skip
     write_run(result)
     return result

@@ -9,6 +9,7 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
+from snellen.verbs.preflight import of_recipe
 from snellen.verbs.run_folder import chosen_recipe, new_run_folder
 from snellen.verbs.watched import train_watched
 from snellen.watching.facts import RunFacts
@@ -29,6 +30,7 @@ def train(
     loss: "LossFunction | None" = None,
     resume: bool = False,
     settings: LoadedSettings | None = None,
+    preflight: bool = True,
     progress: Progress = silent,
     **overrides: Any,
 ) -> Result:
@@ -38,6 +40,7 @@ def train(
     """
     from snellen.data.examine import examine
     from snellen.data.measuring import measure_again
+    from snellen.experiments.gather import with_trials
     from snellen.models.registry import check_name
     from snellen.training.recipe import Recipe, check_overrides
 
@@ -51,13 +54,18 @@ def train(
     facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
     final = chosen_recipe(facts, folder, recipe, resume, overrides)
     ready = model if model is not None and not isinstance(model, str) else None
+    before: RunFacts | None = None
+    pictures: dict[str, bytes] = {}
+    if preflight and not resume:
+        before, pictures = of_recipe(facts, final, model=ready, loss=loss, progress=progress)
     trained, found = train_watched(
         "train", data, facts, final, folder, model=ready, loss=loss, resume=resume, progress=progress
     )
+    found = with_trials(found, before)
     facts = measure_again(facts, trained.unreadable)
     rules = [rule for rule in chosen_rules(settings.values) if {RunFacts, Recipe} & {*rule.needs().values()}]
     verdict = judge([facts, found, final], settings, rules=rules, data_root=Path(facts.root))
     return Result(
         subject=str(data), verdict=verdict, data=facts, run=found, recipe=final.model_dump(mode="json"),
-        environment=environment(), folder=trained.run_folder,
+        environment=environment(), folder=trained.run_folder, pictures=pictures,
     )  # fmt: skip
