@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules._causes import NETWORK_FAULTS
+from snellen.rules.run._layers import at_start
 from snellen.rules.run._series import fall, signal
 from snellen.watching.facts import RunFacts
 
@@ -22,10 +23,12 @@ class VanishingGradient(Rule):
 
     ## How it is computed
     Gradient norm / weight norm of each weight matrix; fires when the median over samples after step 0 of first/last
-    is below `ratio`, the first is below `small` and above 0, and the loss fell by less than `least_fall`.
+    is below `ratio`, the first is below `small`, and the loss fell by less than `least_fall`. An exact 0 counts where a
+    sigmoid or tanh was saturated at step 0; elsewhere it is another fault. The evidence tells which activations squash
+    the signal, and how far they were saturated before the first update.
 
     ## Example
-        vanishing-gradient the first layer's gradient is 2e-8 of the last's (limit 1e-3)
+        vanishing-gradient the first layer's gradient is 2e-8 of the last's (limit 1e-3), through 8 sigmoid or tanh
 
     ## Fix
     Replace sigmoid or tanh by ReLU or GELU, add normalisation or skip connections, use He or Glorot initialisation.
@@ -49,6 +52,8 @@ class VanishingGradient(Rule):
         """First over last gradient norm (AutoTrainer beta 1)."""
         small: float = 1e-4
         """Norm of the first gradient (AutoTrainer beta 2)."""
+        saturated: float = 0.9
+        """Share of an activation's outputs at its bounds at step 0; sound starts have below 0.1."""
         least_fall: float = 0.1
         """Share by which the loss would have fallen."""
         min_steps: int = 30
@@ -62,16 +67,33 @@ class VanishingGradient(Rule):
         if len(order) < 3 or run.steps.height < o.min_steps or not fall(run) < o.least_fall:
             return
         # Only layers that got one say how it fades.
-        middle = {
-            n: float(np.median(grads.filter(pl.col("layer") == n)["value"].to_numpy())) for n in (order[0], order[-1])
-        }
-        first, last = middle[order[0]], middle[order[-1]]
-        if 0 < first < o.small and first < o.ratio * last:
+        first, last = _middle(grads, order[0]), _middle(grads, order[-1])
+        squashing = at_start(run, "saturation")
+        saturated = [n for n, v in squashing.items() if v >= o.saturated]
+        if (first > 0 or saturated) and first < o.small and first < o.ratio * last:
+            through = f", through {len(squashing)} sigmoid or tanh" if squashing else ""
+            if saturated:
+                through += f", {len(saturated)} of them saturated at step 0 ({saturated[0]} ...)"
             yield Finding(
                 message=(
                     f"the gradient of {order[0]} is {first:.1e}, {first / last:.0e} of that of "
-                    f"{order[-1]} (limit {o.ratio:.0e}), and the loss fell by {max(fall(run), 0.0):.1%}; "
+                    f"{order[-1]} (limit {o.ratio:.0e}){through}, and the loss fell by {max(fall(run), 0.0):.1%}; "
                     "first layers do not learn"
                 ),
-                evidence={"first_layer": order[0], "first": first, "last_layer": order[-1], "last": last},
+                place=Place(layer=order[0].rpartition(".")[0]),
+                evidence={
+                    "first_layer": order[0],
+                    "first": first,
+                    "last_layer": order[-1],
+                    "last": last,
+                    "chain": [
+                        *(f"step 0: {squashing[n]:.0%} of {n} is saturated" for n in list(squashing)[:6]),
+                        *(f"gradient of {n}: {_middle(grads, n):.1e}" for n in (*order[:6], order[-1])),
+                    ],
+                },
+                fix=Fix(FixSafety.UNSAFE, "replace sigmoid and tanh by ReLU or GELU, or add norms or skip connections"),
             )
+
+
+def _middle(grads: pl.DataFrame, layer: str) -> float:
+    return float(np.median(grads.filter(pl.col("layer") == layer)["value"].to_numpy()))
