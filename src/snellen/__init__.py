@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from snellen.verbs.judge import judge as judge
     from snellen.verbs.predict import predict as predict
     from snellen.verbs.preflight import preflight as preflight
+    from snellen.verbs.replay import replay as replay
     from snellen.verbs.rewrite import rewrite as rewrite
     from snellen.verbs.run_folder import read_run as read_run
     from snellen.verbs.train import train as train
@@ -63,6 +64,7 @@ _WHERE = {
     "read_epochs": ("snellen.watching.read", "read_epochs"),
     "read_run": ("snellen.verbs.run_folder", "read_run"),
     "read_steps": ("snellen.watching.read", "read_steps"),
+    "replay": ("snellen.verbs.replay", "replay"),
     "rewrite": ("snellen.verbs.rewrite", "rewrite"),
     "train": ("snellen.verbs.train", "train"),
     "Watch": ("snellen.watching.watch", "Watch"),

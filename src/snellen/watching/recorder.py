@@ -214,6 +214,11 @@ class Recorder:
         begin, self._told = self._told, end
         return self._steps[begin:end]
 
+    def gradient_norm(self, index: int) -> Tensor | None:
+        """The gradient norm that optimizer `index` met at its last step since the last record; None before one."""
+        norm: Tensor | None = self._probes.sides[index].seen.get("grad_norm")
+        return norm
+
     def save_time(self, every: int, thin: bool) -> None:
         """Take detailed samples every `every` steps from the next sample on.
 

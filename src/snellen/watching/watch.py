@@ -65,8 +65,9 @@ class Watch:
         self.model, self.optimizers = as_one(model), as_list(optimizer)
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.ledger = Ledger()
-        self.context = Context(loss_fn=loss_fn, task=task, trials=trials, ledger=self.ledger)
+        self.context = Context(loss_fn=loss_fn, task=task, trials=trials, run_dir=self.run_dir, ledger=self.ledger)
         self.recorder = Recorder(self.model, self.optimizers, every=every or EVERY, ledger=self.ledger)
+        self.context.gradient_norm = self.recorder.gradient_norm
         self.observers: list[Observer] = []
         for kind in ALL:
             made = self._safely(kind, kind, self.context)
@@ -265,6 +266,8 @@ class Watch:
                 else:
                     self.ledger.failures.setdefault(type(observer).__name__, f"gave {name}, which is no fact of a run")
         rows["events"] += self._failures()
+        if any(row["kind"] == "non-finite" for row in rows["events"]):
+            base = replace(base, events=base.events.filter(pl.col("kind") != "non-finite"))
         tables: dict[str, Any] = {}
         for name, schema in RunFacts.TABLES.items():
             more = self._safely(name, table, schema, rows[name]) if rows[name] else None

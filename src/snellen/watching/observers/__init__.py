@@ -3,6 +3,7 @@
 from snellen.watching.observers.accumulation import Accumulation
 from snellen.watching.observers.activations import Activations
 from snellen.watching.observers.batches import BatchObserver
+from snellen.watching.observers.blame import Blame
 from snellen.watching.observers.calls import Calls
 from snellen.watching.observers.detection import DetectionObserver
 from snellen.watching.observers.forwards import Forwards
@@ -19,6 +20,7 @@ from snellen.watching.observers.structure import Structure
 from snellen.watching.observers.trials import Trials
 
 ALL: tuple[type[Observer], ...] = (
+    Blame,
     Calls,
     Forwards,
     Groups,

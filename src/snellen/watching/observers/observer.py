@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snellen.watching.hooks import Hook, Ledger
@@ -20,7 +21,11 @@ class Context:
     """As given to `watch`."""
     trials: bool = True
     """Whether experiments may be run on a copy of the model."""
+    run_dir: Path | None = None
+    """Folder of the run, if it is written."""
     ledger: Ledger = field(default_factory=Ledger)
+    gradient_norm: Callable[[int], Tensor | None] = lambda index: None
+    """The global gradient norm that the step of optimizer `index` now under way has met, 0-d, on its device."""
     step: int = 0
     """0-based number of the step now under way; `batch` of step i is called while this is still i."""
     sampled: bool = True
