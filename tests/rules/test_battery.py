@@ -21,7 +21,9 @@ from tests.rules import (
     network_injections,
     outline_injections,
     run_data_injections,
+    run_depth_injections,
     run_injections,
+    run_loss_injections,
 )
 
 WINGS = {
@@ -33,6 +35,8 @@ WINGS = {
     "copies": duplicate_injections,
     "network": network_injections,
     "run": run_injections,
+    "losses of a run": run_loss_injections,
+    "run, depth": run_depth_injections,
     "data of a run": run_data_injections,
     "evaluation": evaluation_injections,
     "joint": joint_injections,

@@ -113,7 +113,7 @@ def wrapped(images: Tensor) -> float | None:
         return None
     step = (levels[1:] - levels[:-1]).min()
     codes = (x - levels[0]) / step
-    if float((codes - codes.round()).abs().max()) > 0.05 or float(codes.max()) > CODES - 1:
+    if float((codes - codes.round()).abs().max()) > 0.05 or float(codes.max()) > CODES - 0.5:
         return None
     codes = codes.round()
     top = float(codes.max())

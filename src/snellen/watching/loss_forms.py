@@ -7,7 +7,7 @@ except where a comment says otherwise.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -76,10 +76,11 @@ class Values:
     """Share of the targets that are no class id of the outputs, 0..1."""
 
 
-def class_rows(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | None:
+def class_rows(outputs: Tensor, targets: Tensor, last: bool = False) -> tuple[Tensor, Tensor] | None:
     """Outputs as (M, C) and targets as (M,) when `targets` can be one class id for each place, else None.
 
-    The classes are on axis 1, as torch has them, or on the last. (N, C) with M = N, (N, C, H, W) with M = N H W,
+    The classes are on axis 1, as torch has them, or on the last, where `last` or the shapes say so. (N, C) has M = N,
+    (N, C, H, W) with M = N H W,
     (N, T, C) with M = N T.
     """
     t = targets
@@ -87,7 +88,7 @@ def class_rows(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | None
         t = t.squeeze(1)
     if outputs.dim() < 2 or outputs.numel() == 0 or t.numel() == 0:
         return None
-    if outputs.dim() == t.dim() + 1 and outputs.shape[:1] + outputs.shape[2:] == t.shape:
+    if not last and outputs.dim() == t.dim() + 1 and outputs.shape[:1] + outputs.shape[2:] == t.shape:
         return outputs.movedim(1, -1).reshape(-1, outputs.shape[1]), t.reshape(-1)
     if outputs.shape[:-1] == t.shape or outputs.shape[:-1].numel() == t.numel():
         return outputs.reshape(-1, outputs.shape[-1]), t.reshape(-1)
@@ -116,6 +117,10 @@ def values(
                 found.of.setdefault(form, value)
                 if classes_only and found.classes is not None:
                     return found
+            if few and out.dim() > 2 and out.shape[1] == out.shape[-1] and out.shape[:-1] == t.shape:
+                other = class_rows(out, t, last=True)  # as many tokens as classes: it may be either axis
+                for form, value in _of_classes(*other, Values(), False, False, None) if other else ():
+                    found.of.setdefault(replace(form, extra=(("axis", -1.0),)), value)
             if few and out.dim() == 3 and out.shape[:-1] == t.shape and out.shape[1] > 2:
                 later = class_rows(out[:, :-1], t[:, 1:])  # a language model's shift by one
                 if later is not None:

@@ -53,6 +53,8 @@ class NegativeLoss(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         values = losses(run)
+        if bool(run.options.get("maximize", False)):
+            return  # The negative of a loss, maximised, is the loss minimised.
         below = int((values < 0).sum())
         if (
             cross_entropy(run) or loss_name(run) in NEVER or run.loss_kind.startswith("focal")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules._causes import LOSS_FAULTS
 from snellen.rules.run._series import ratios, top_rate
 from snellen.watching.facts import RunFacts
 
@@ -38,6 +39,7 @@ class WeightsUnchanged(Rule):
     code = "RUN010"
     category = Category.CORRECTNESS
     causes = (
+        *LOSS_FAULTS,
         "no-backward",
         "optimizer-never-steps",
         "gradients-erased",
