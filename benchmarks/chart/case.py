@@ -109,6 +109,12 @@ class Cases:
 
         return register
 
+    def mutant_loop(
+        self, number: int | None, subject: str, *, accepts: Iterable[str], place: str | None = None
+    ) -> Callable[[Run], Run]:
+        """Register a whole loop with an injected fault that no change to a `Program` can express."""
+        return self._loop("mutant", number, subject, frozenset(accepts), place)
+
     def restated(
         self, subject: str, *, accepts: Iterable[str], number: int | None = None, place: str | None = None
     ) -> Callable[[Run], Run]:

@@ -39,6 +39,8 @@ class Tool:
     """A harness that judges. Subclasses fill what they need; findings come in the tool's own order of importance."""
 
     name = ""
+    looks: Sequence[int] = LOOKS
+    """Steps after which it is asked."""
 
     def begin(
         self,
@@ -54,6 +56,7 @@ class Tool:
         self.loss_fn = loss_fn
         self.steps = 0
         self.early: dict[int, list[Said]] = {}
+        """What it said when it was asked before the end."""
         self.start()
 
     def step(self, *, loss: Any, inputs: Any = None, targets: Any = None, outputs: Any = None) -> None:
@@ -103,7 +106,7 @@ class Snellen(Tool):
         """Hand on what the loop tells."""
         self.watch.step(loss=loss, inputs=inputs, targets=targets, outputs=outputs)
         self.steps += 1
-        if self.steps in LOOKS:
+        if self.steps in self.looks:
             self.early[self.steps] = self._said()
 
     def epoch(self, *, train: Mapping[str, float] | None = None, val: Mapping[str, float] | None = None) -> None:

@@ -16,9 +16,9 @@ HEAD = (
 LEGEND = """\
 *detected*: any error or warning. *cause first*, *in first 3*: an accepted diagnosis is the first, or among the first \
 three, of what the tool calls root causes. *precision*: of distinct error and warning rules per run, faulty and \
-healthy, those that are an accepted diagnosis or the consequence of one. *place*: of named runs whose case has a place, those \
-where it is right. *median step*: when the cause was first named. *with an alarm*: healthy runs with any error or \
-warning; "healthy" runs are those on which thresholds were set, "unseen" are not."""
+healthy, those that are an accepted diagnosis or the consequence of one. *place*: of named runs whose case has a \
+place, those where it is right. *median step*: when the cause was first named, with seed 0. *with an alarm*: healthy \
+runs with any error or warning. Thresholds were set on runs of kind "healthy" and never on those of kind "unseen"."""
 Table = list[list[str]]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from benchmarks.chart.case import Case, all_cases
-from benchmarks.chart.harness import Nothing, Said, Snellen, Tool
+from benchmarks.chart.harness import LOOKS, Nothing, Said, Snellen, Tool
 
 
 def tool_class(name: str) -> type[Tool]:
@@ -66,7 +66,7 @@ def run_case(case: Case, tool: Tool, seed: int) -> dict[str, Any]:
     """One run under one tool, as a row."""
     began = time.perf_counter()
     score, error, said = None, None, list[Said]()
-    tool.steps, tool.early = 0, {}
+    tool.steps, tool.early, tool.looks = 0, {}, LOOKS if seed == 0 else ()
     guarded = Guarded(tool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
