@@ -66,7 +66,7 @@ def blind_loss(subject: Subject, outputs: object, value: float) -> tuple[float |
 
 
 def _softmax_within(subject: Subject, out: Tensor) -> bool:
-    """Whether the loss does not mind one number added to all scores of a sample: smoothed, weighted and focal losses."""
+    """Whether the loss does not mind one number added to all scores of a sample, as smoothed and focal losses do."""
     if subject.loss_fn is None:
         return False
     shift = torch.linspace(-1, 2, len(out), device=out.device).reshape(-1, *[1] * (out.dim() - 1))

@@ -15,24 +15,27 @@ FACTORS = (0.1, 1.0, 10.0)
 TRIAL_STEPS = 5
 SWEEP = (1e-7, 1.0)
 SWEEP_STEPS = 60
+LEAST_SWEEP = 10
 SMOOTHING = 0.9
 DIVERGED = 4.0
 """A smoothed loss above this many times the best ends the sweep (Howard & Gugger's learning-rate finder)."""
 
 
 def rate_trials(subject: Subject, clock: Clock) -> Iterator[Row]:
-    """`lr-trial`: loss after 5 steps on the batch over the loss before; `setting` is the factor on every group's rate.
+    """`lr-trial`: loss after 5 steps (fewer, where time is short) on the batch over the loss before.
 
-    Both losses in eval mode with batch norm as in training, so that one dropout mask does not decide; the optimizer is
-    the user's, and is put back after each factor.
+    `setting` is the factor on every group's rate. Both losses in train mode without dropout, so that one mask does not
+    decide; the optimizer is the user's, and is put back after each factor.
     """
     optimizer = subject.optimizer
     if optimizer is None:
         yield subject.row("lr-trial", None, detail="no optimizer was given")
         return
     rates = ", ".join(f"{g['lr']:g}" for g in optimizer.param_groups if "lr" in g)
+    # A step is a forward pass and a backward of twice its length; before and after, the loss is taken once.
+    steps = int(min(TRIAL_STEPS, (clock.passes(subject.count) / len(FACTORS) - 2) / 3))
     for factor in FACTORS:
-        if clock.left <= 0:
+        if clock.left <= 0 or steps < 1:
             yield subject.row("lr-trial", None, setting=factor, detail="left out: time")
             continue
         with restored(subject.model, optimizer):
@@ -40,7 +43,7 @@ def rate_trials(subject: Subject, clock: Clock) -> Iterator[Row]:
                 group["lr"] = group["lr"] * factor
             before = _calm_loss(subject)
             taken = 0
-            for _ in range(TRIAL_STEPS):
+            for _ in range(steps):
                 if not math.isfinite(_step(subject, optimizer)):
                     break
                 taken += 1
@@ -63,6 +66,9 @@ def rate_range(subject: Subject, clock: Clock, batches: Sequence[Subject] = ()) 
     optimizer = subject.optimizer
     if optimizer is None:
         yield subject.row("lr-suggestion", None, detail="no optimizer was given")
+        return
+    if clock.passes(subject.count) < 3 * LEAST_SWEEP:
+        yield subject.row("lr-suggestion", None, detail=f"left out: time for less than {LEAST_SWEEP} steps")
         return
     turn = batches or (subject,)
     points: list[tuple[float, float]] = []
@@ -89,7 +95,7 @@ def rate_range(subject: Subject, clock: Clock, batches: Sequence[Subject] = ()) 
             if number == 2:
                 # Few steps that span the whole range say more than many that stop at tiny rates.
                 each = (began - clock.left) / 2
-                steps = max(8, min(SWEEP_STEPS, int(began / max(each, 1e-6))))
+                steps = max(LEAST_SWEEP, min(SWEEP_STEPS, int(began / max(each, 1e-6))))
     points = smoothed(points)
     for rate, level in points:
         yield subject.row("lr-range", level, setting=rate, detail="smoothed loss at this rate")

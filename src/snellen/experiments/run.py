@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 from snellen.experiments.consistency import repeated_evaluation, train_against_eval
 from snellen.experiments.dependence import cross_sample, input_dependence
+from snellen.experiments.fitting import SAMPLES as DRILLED
 from snellen.experiments.fitting import overfit_one_batch
 from snellen.experiments.linearity import midpoint
 from snellen.experiments.losses import batch_size, initial_loss
+from snellen.experiments.nest import samples
 from snellen.experiments.rates import rate_range, rate_trials
 from snellen.experiments.reach import gradient_reach, memory, optimizer_coverage
 from snellen.experiments.sequences import future, padding, token_order
@@ -19,6 +21,8 @@ from snellen.progress import Progress, silent
 Experiment = Callable[[Subject], Iterable[Row]]
 SAMPLES = 8
 """Samples in experiments on outputs; enough for what they tell, and cheap."""
+FEWEST = 4
+"""... of networks that take seconds for them."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,15 @@ OUTPUT_LEVEL: tuple[Passes, ...] = (
     Passes("sample-spread", input_dependence, 4),
     Passes("evaluation-repeated", repeated_evaluation, 2),
     Passes("midpoint", midpoint, 3),
-    Passes("cross-sample", cross_sample, 7),
-    Passes("position-blindness", token_order, 2),
-    Passes("future-leakage", future, 2),
-    Passes("padding-attended", padding, 2),
+    Passes("cross-sample", cross_sample, 9),
+    Passes("position-blindness", token_order, 1),
+    Passes("future-leakage", future, 0.5),
+    Passes("padding-attended", padding, 0.5),
 )
 """Experiments on outputs alone."""
+
+LEAST_STEPS = 20
+"""Steps below which learning a batch by heart says nothing."""
 
 BOTH_MODES = Passes("mode-loss", train_against_eval, 4)
 
@@ -63,9 +70,11 @@ def everything(
     before it has learned.
     """
     clock = Clock(seconds)
-    few, half = _at_most(subject, SAMPLES), _at_most(subject, 32)
+    rows = list(_each(subject, (Passes("initial-loss", initial_loss, 1),), clock))
+    # Twenty-odd passes on the few samples shall not take more than a third of the time.
+    few = _at_most(subject, SAMPLES if clock.passes(SAMPLES) > 75 else FEWEST)
+    half = few if clock.passes(32) < 75 else _at_most(subject, 32)
     stages: list[tuple[str, Callable[[], Iterable[Row]]]] = [
-        ("initial-loss", lambda: _each(subject, (Passes("initial-loss", initial_loss, 1),), clock)),
         ("gradient-reach", lambda: _each(subject, (Passes("gradient-reach", gradient_reach, 3),), clock)),
         ("optimizer-coverage", lambda: optimizer_coverage(subject)),
         *((p.name, _one(few, p, clock)) for p in OUTPUT_LEVEL),
@@ -76,7 +85,6 @@ def everything(
         ("lr-trial", _timed(subject, "lr-trial", lambda s: rate_trials(s, clock.part(clock.left * 0.6)), clock)),
         ("lr-range", _timed(subject, "lr-suggestion", lambda s: rate_range(s, clock, batches), clock)),
     ]  # fmt: skip
-    rows: list[Row] = []
     for number, (name, stage) in enumerate(stages):
         progress("preflight", number, len(stages), name)
         rows += stage()
@@ -91,6 +99,9 @@ def _one(subject: Subject, part: Passes, clock: Clock) -> Callable[[], Iterable[
 def _learned(subject: Subject, clock: Clock) -> Iterator[Row]:
     """Overfitting, and a second look at the outputs of what it learned."""
     mine = clock.part(clock.left * 0.5)
+    if mine.passes(min(samples(subject.inputs) or 1, DRILLED)) < 3 * LEAST_STEPS:
+        yield subject.row("overfit-loss", None, detail=f"left out: time for less than {LEAST_STEPS} steps")
+        return
     with restored(subject.model, subject.optimizer):
         yield from _safely(subject, "overfit-loss", lambda s: overfit_one_batch(s, mine))
         later = _at_most(replace(subject, optimizer=None, step=1), SAMPLES)
@@ -116,15 +127,16 @@ def _at_most(subject: Subject, samples: int) -> Subject:
 
 def _each(subject: Subject, parts: Iterable[Passes], clock: Clock) -> Iterator[Row]:
     """Run `parts` one after the other; one that would not fit into the time is named and left out."""
-    cost = 0.0
+    count = samples(subject.inputs) or 1
     for part in parts:
-        if clock.left <= 0 or cost * part.passes > clock.left:
+        if clock.left <= 0 or part.passes > clock.passes(count):
             yield subject.row(part.name, None, detail="left out: time")
             continue
         began = time.perf_counter()
         with restored(subject.model, subject.optimizer):
             yield from list(_safely(subject, part.name, part.run))
-        cost = (time.perf_counter() - began) / part.passes
+        # The dearest so far: a foretold time that is too long leaves out a trial, one too short breaks the promise.
+        clock.cost = max(clock.cost, (time.perf_counter() - began) / part.passes / count)
 
 
 def _safely(subject: Subject, name: str, run: Experiment) -> Iterator[Row]:

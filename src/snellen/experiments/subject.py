@@ -27,6 +27,8 @@ class Clock:
     """How long experiments may still take."""
 
     seconds: float
+    cost: float = 0.0
+    """Seconds that one sample takes through one forward pass, as far as known."""
     began: float = field(default_factory=time.perf_counter)
 
     @property
@@ -36,7 +38,11 @@ class Clock:
 
     def part(self, seconds: float) -> "Clock":
         """A clock for one experiment: at most `seconds`, and never more than is left."""
-        return Clock(max(0.0, min(seconds, self.left)))
+        return Clock(max(0.0, min(seconds, self.left)), self.cost)
+
+    def passes(self, samples: int) -> float:
+        """How many forward passes of so many samples still fit."""
+        return self.left / max(self.cost * samples, 1e-9)
 
 
 @dataclass(frozen=True)
