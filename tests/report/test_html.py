@@ -221,7 +221,7 @@ def test_huge_results_stay_within_the_budget_and_say_what_was_left_out(
     monkeypatch.setattr(html, "BUDGET", 800_000)
     text = render_html(subject, image_root=tmp_path)
     assert len(text.encode()) <= 800_000
-    assert "75 lesser root causes left out" in text
+    assert re.search(r"\d+ lesser root causes left out", text)
 
 
 def test_at_most_twelve_pictures_a_rule(tmp_path: Path) -> None:

@@ -88,6 +88,6 @@ def moved_bytes(facts: NetworkFacts) -> pl.DataFrame:
     read = pl.col("input_shape").list.eval(pl.element().product()).list.first().fill_null(0) * 4 * pl.col("calls")
     return facts.layers.filter(pl.col("order").is_not_null()).select(
         "layer", "kind",
-        operations=pl.col("flops") + pl.col("elementwise"),
+        operations=2 * pl.col("macs") + pl.col("elementwise"),
         bytes=(read + pl.col("activation_bytes") + 4 * pl.col("params")).cast(pl.Int64),
     ).filter((pl.col("operations") > 0) & (pl.col("bytes") > 0))  # fmt: skip

@@ -8,7 +8,6 @@ Convolutional Neural Networks", NeurIPS 2016. Its extent is far smaller than the
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,7 @@ from torch.utils._pytree import tree_iter
 from snellen.facts import table
 from snellen.network.facts import EFFECTIVE, NetworkFacts
 from snellen.network.shadow import ExamineError
+from snellen.network.stages import stages
 
 MASS = 0.95
 """Share of the energy that the box holds."""
@@ -118,21 +118,6 @@ def with_effective_levels(
     }
     levels = facts.levels.with_columns(pl.Series(name, values, pl.Float64) for name, values in columns.items())
     return replace(facts, levels=levels, effective=table(EFFECTIVE, [_row(found) for found in measured.values()]))
-
-
-def stages(facts: NetworkFacts) -> list[str]:
-    """The last layer at each stride that gives a map or tokens of more than one place, the coarsest four."""
-    last: dict[float, str] = {}
-    for row in (
-        facts.layers.filter(pl.col("order").is_not_null() & ~pl.col("kind").str.contains(".", literal=True))
-        .sort("order")
-        .iter_rows(named=True)
-    ):
-        shape = row["output_shape"] or []
-        places = prod(shape[2:]) if len(shape) == 4 else shape[1] if len(shape) == 3 else 1
-        if row["stride"] is not None and places > 1 and row["stride"] > 1:
-            last[row["stride"]] = row["layer"]
-    return [last[stride] for stride in sorted(last)][-4:]
 
 
 def _row(found: EffectiveField) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The network, folded by blocks, and what its levels can see of the objects there are."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,8 +9,11 @@ from markupsafe import Markup
 
 from snellen.data.facts import DataFacts
 from snellen.network.facts import NetworkFacts
-from snellen.report.charts import bars
+from snellen.report.block_graph import Node, block_edges, block_graph, block_of
+from snellen.report.field_pictures import field_pictures
+from snellen.report.inspection import duration
 from snellen.report.marks import levels
+from snellen.report.network_charts import concentration, device_rows, intensity, slowest
 from snellen.report.plain import number, plain, share, short
 from snellen.report.totals import network_totals
 
@@ -38,35 +42,65 @@ class Architecture:
     """The network section."""
 
     totals: list[tuple[str, str]]
+    graph: Markup
     charts: list[tuple[str, Markup, str]]
+    fields: list[tuple[str, Markup, str]]
+    """What outputs see, over an image."""
+    devices: tuple[list[str], list[list[str]]]
+    """Head and rows of the table of devices."""
+    convention: str
     blocks: list[Block]
     cut: int
     """Layers not listed."""
     warnings: list[str]
 
 
-def architecture(network: NetworkFacts, data: DataFacts | None) -> Architecture:
-    """Tables and drawings of `network`; with `data`, its levels are drawn against the objects' sizes."""
+def architecture(network: NetworkFacts, data: DataFacts | None, root: Path | None = None) -> Architecture:
+    """Tables and drawings of `network`; with `data`, its levels are drawn against the objects' sizes, and what outputs
+    see over one of the images below `root`."""
+    depth = _block_depth(_shown(network)["layer"].to_list())
     blocks = network_blocks(network)
-    heavy = sorted((b for b in blocks if b.part > 0), key=lambda b: -b.part)[:10]
-    cost = bars("share of multiply-adds by block", [(b.name, [round(100 * b.part, 1)]) for b in heavy], unit=" %")
-    charts = [("Where the cost is", cost, "Multiply-adds of one forward pass.")]
+    of = block_of(network, depth)
+    nodes = [Node(b.name, b.shape, b.part, f"block-{i}") for i, b in enumerate(blocks[:MOST_BLOCKS])]
+    sides = _object_sides(network, data)
+    charts = [
+        (
+            "Where it is concentrated", concentration(network, [b.name for b in blocks], of),
+            f"Of all parameters, multiply-adds and bytes of outputs{' and seconds' if len(network.times) else ''}.",
+        ),
+        (
+            "Operations per byte", intensity(network),
+            "On the slope a layer waits for memory, on the flat it computes; area is the share of operations.",
+        ),
+    ]  # fmt: skip
+    if len(network.times):
+        whole = duration(network.seconds_per_pass or 0.0)
+        charts.append(("Slowest layers here", slowest(network), f"A pass takes {whole}: {network.timed_on}."))
     if len(network.levels):
         hint = "Pixels of the input: objects by the root of their area, levels from stride to receptive field."
-        charts.append(("What each level sees", _levels(network, data), hint))
+        charts.append(("What each level sees", _levels(network, sides), hint))
     told = [f"costs not counted: {', '.join(network.uncounted_operators[:8])}"] if network.uncounted_operators else []
+    told += [f"assumed: {text}" for text in network.assumptions or []]
     return Architecture(
         totals=network_totals(network),
+        graph=block_graph(nodes, block_edges(network, of)) if len(nodes) > 1 else Markup(""),
         charts=[c for c in charts if c[1]],
+        fields=field_pictures(network, data, root, sides),
+        devices=device_rows(network),
+        convention=plain(network.convention, 200),
         blocks=blocks[:MOST_BLOCKS],
         cut=len(network.layers) - sum(b.layers for b in blocks[:MOST_BLOCKS]),
         warnings=[plain(t) for t in told],
     )
 
 
+def _shown(network: NetworkFacts) -> pl.DataFrame:
+    return network.layers.sort("order", nulls_last=True, maintain_order=True).head(MOST_LAYERS)
+
+
 def network_blocks(network: NetworkFacts) -> list[Block]:
     """The layers in order of the forward pass, folded below the modules that hold them."""
-    shown = network.layers.sort("order", nulls_last=True, maintain_order=True).head(MOST_LAYERS)
+    shown = _shown(network)
     depth = _block_depth(shown["layer"].to_list())
     grouped: dict[str, list[dict[str, object]]] = {}
     for row in shown.to_dicts():
@@ -118,12 +152,12 @@ def _field(row: dict[str, object]) -> str:
     return number(height) if height == width else f"{number(height)} × {number(width)}"
 
 
-def _levels(network: NetworkFacts, data: DataFacts | None) -> Markup:
+def _levels(network: NetworkFacts, sides: np.ndarray) -> Markup:
     rows = [
         (f"level {r['level']}", r["stride"] or 0.0, r["rf"] or 0.0)
         for r in network.levels.sort("level").head(10).to_dicts()
     ]
-    return levels("objects against strides and receptive fields", rows, _object_sides(network, data))
+    return levels("objects against strides and receptive fields", rows, sides)
 
 
 def _object_sides(network: NetworkFacts, data: DataFacts | None) -> np.ndarray:

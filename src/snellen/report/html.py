@@ -9,6 +9,7 @@ from snellen.report.architecture import architecture
 from snellen.report.cards import make_cards
 from snellen.report.causes import root_causes, sentence, skipped_by_reason
 from snellen.report.eye_chart import eye_chart
+from snellen.report.field_pictures import BYTES
 from snellen.report.galleries import Gallery, galleries
 from snellen.report.mask_layers import MaskLayers
 from snellen.report.performance import Performance, performance
@@ -48,16 +49,17 @@ def render_fragment(result: Result) -> str:
 
 
 def _page(result: Result, scores: Performance | None, root: Path | None, allowance: int, cards: int) -> str:
-    for_findings, for_scores, for_samples = (
-        Thumbnails(root, int(allowance * part)) for part in (0.55, 0.3, 0.15)
-    )  # fmt: skip
+    # One picture has the fields of the network drawn over it.
+    over = result.network is not None and result.data is not None and allowance >= 4 * BYTES
+    left = allowance - BYTES * over
+    for_findings, for_scores, for_samples = (Thumbnails(root, int(left * part)) for part in (0.55, 0.3, 0.15))
     common = _common(result)
     context = {
         **common,
         "cards": make_cards(result, common["causes"][:cards], for_findings),
         "cards_dropped": len(common["causes"]) - cards,
         "data": portrait(result, result.data, for_samples) if result.data else None,
-        "network": architecture(result.network, result.data) if result.network else None,
+        "network": architecture(result.network, result.data, root if over else None) if result.network else None,
         "run": training(result.run) if result.run else None,
         "scores": scores,
         "galleries": _galleries(result, for_scores),

@@ -28,7 +28,7 @@ Box = tuple[float, float, float, float]
 def receptive_field(
     size: tuple[int, int], *, theory: Box | None = None, effective: Box | None = None,
     heat: NDArray[np.float64] | None = None, objects: Sequence[tuple[str, float, float]] = (),
-    image: str | None = None, name: str = "",
+    image: str | None = None, image_id: str | None = None, name: str = "",
 ) -> Markup:  # fmt: skip
     """The receptive field of one output as an SVG.
 
@@ -38,15 +38,20 @@ def receptive_field(
         effective: The box that holds 95 % of what sways it.
         heat: Share of each input pixel, (height, width), any positive scale.
         objects: Name, width and height in input pixels of objects to compare with (such as "median").
-        image: Data URI of the picture underneath, stretched to the input.
+        image: Data URI of the picture underneath, stretched to the input; or "#id" of one that the page holds already.
+        image_id: What another drawing of the same page may call this picture.
         name: Of the layer, for the text alternative.
     """
     height, width = size
     scale = SIDE / max(height, width)
     wide, tall = width * scale, height * scale
     parts = [rect(0, 0, wide, tall, class_="track")]
-    if image is not None:
-        parts.append(element("image", href=image, width=wide, height=tall, preserveAspectRatio="none"))
+    if image is not None and image.startswith("#"):
+        parts.append(element("use", href=image))
+    elif image is not None:
+        parts.append(
+            element("image", href=image, id=image_id, width=wide, height=tall, preserveAspectRatio="none")
+        )  # fmt: skip
     if heat is not None:
         parts += _heat(heat, wide, tall)
     told = []

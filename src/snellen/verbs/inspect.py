@@ -43,7 +43,13 @@ class Subject:
 
     def real(self) -> "nn.Module":
         """The network with weights: its own, or random ones."""
-        return self.network if self.weighted is None else _opened(self.weighted())
+        import torch
+
+        if self.weighted is None:
+            return self.network
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # The same network each time it is looked at.
+            return _opened(self.weighted())
 
 
 RANDOM_WEIGHTS = "effective fields are those of random weights, scales that start at or near zero taken as 1"
