@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.rules.run._measures import measure
 from snellen.watching.facts import RunFacts
 
 
@@ -10,14 +11,16 @@ class NoPositiveTargets(Rule):
     """The detector never sees an object to learn from.
 
     ## What it does
-    Adds up the objects in the batches and the anchors matched to them.
+    Adds up the objects in the batches and the anchors, or predictions, matched to them.
 
     ## Why is this bad?
     Only background is learned and mAP stays 0.
 
     ## How it is computed
     Fires after `min_steps` steps when all batches together hold 0 objects, or hold objects and 0 anchors were
-    matched.
+    matched. Where nobody counted matches they are seen from behind: a prediction that is matched to an object is the
+    one that the box loss pulls at, so that in at least `without` of the steps with objects no predicted box got a
+    gradient, or the model's own box loss was exactly 0.
 
     ## Example
         no-positive-targets 12480 objects were seen in 100 steps and 0 anchors were matched
@@ -36,17 +39,21 @@ class NoPositiveTargets(Rule):
     name = "no-positive-targets"
     code = "RUN022"
     category = Category.CORRECTNESS
+    causes = ("target-boxes-as-sides", "target-boxes-in-other-units", "target-boxes-not-resized")
 
     class Options(RuleOptions):
         """Options of this rule."""
 
         min_steps: int = 10
         """Steps before anything is said."""
+        without: float = 0.95
+        """Share of the steps with objects that have no match; warm starts have a few in the first batches."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         rows = run.steps.drop_nulls("targets")
         if rows.height < self.options.min_steps:
+            yield from self._seen_from_behind(run)
             return
         objects = int(rows["targets"].sum())
         matched = None if rows["positives"].null_count() == rows.height else int(rows["positives"].sum())
@@ -65,3 +72,39 @@ class NoPositiveTargets(Rule):
                 ),
                 evidence={"objects": objects, "steps": rows.height},
             )
+
+    def _seen_from_behind(self, run: RunFacts) -> Iterator[Finding]:
+        """From the boxes that a watch saw, where the loop did not count."""
+        o = self.options
+        boxes, images = measure(run, "target-boxes", "training"), run.steps.height
+        if boxes is None or images < o.min_steps:
+            return
+        if boxes["value"] == 0:
+            yield Finding(
+                message=(
+                    f"{boxes['of']:.0f} images in {images} steps (limit {o.min_steps}) held 0 objects; labels are not "
+                    "reaching the loss and only background is learned"
+                ),
+                place=Place(layer="target"),
+                evidence={"chain": [f"0 boxes in {boxes['of']:.0f} images"]},
+            )
+            return
+        idle, zero = measure(run, "steps-without-positives"), measure(run, "box-loss-zero")
+        if idle and idle["of"] >= o.min_steps and idle["value"] >= o.without:
+            what = f"in {idle['value']:.0%} of {idle['of']:.0f} steps (limit {o.without:.0%}) no box was pulled"
+        elif zero and zero["of"] >= o.min_steps and zero["value"] >= o.without:
+            what = f"in {zero['value']:.0%} of {zero['of']:.0f} steps (limit {o.without:.0%}) {zero['detail']} was 0"
+        else:
+            return
+        fit = measure(run, "anchor-iou")
+        chain = [f"{boxes['value']:.0f} objects in {boxes['of']:.0f} images", what]
+        if fit:
+            chain.append(f"half of the objects overlap no anchor by more than {fit['value']:.2f}")
+        yield Finding(
+            message=(
+                f"{boxes['value']:.0f} objects were seen and {what}: none is matched to an anchor or "
+                "prediction, and only background is learned"
+            ),
+            place=Place(layer="target"),
+            evidence={"objects": boxes["value"], "anchor_iou": fit["value"] if fit else None, "chain": chain},
+        )

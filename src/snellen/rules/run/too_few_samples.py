@@ -21,7 +21,7 @@ class TooFewSamples(Rule):
     ## How it is computed
     Fires when training went over at most `per_class` different rows per class (or `rows` rows where there are no
     classes) at least `passes` times, the training loss of the last epoch is below `gap` of the validation loss,
-    and the validation loss is above its best by `rise` or, with classes, above `bad` of the entropy of the labels.
+    and the validation loss is above its best by `rise` or, with classes, above `bad` of the entropy of the labels, or training loss is below `by_heart` of it.
     Runs without validation are left alone: there a few samples are fitted on purpose.
 
     ## Example
@@ -53,6 +53,8 @@ class TooFewSamples(Rule):
         """How often each row was seen."""
         gap: float = 0.3
         """Training loss as a share of validation loss."""
+        by_heart: float = 0.1
+        """Training loss as a share of validation loss that alone is enough."""
         rise: float = 0.1
         """Rise of the validation loss above its best, as a share."""
         bad: float = 0.25
@@ -71,7 +73,7 @@ class TooFewSamples(Rule):
         best = float(np.nanmin(epochs["val_loss"].to_numpy()))
         if row["value"] > limit or passes < o.passes or not 0 <= train < o.gap * last:
             return
-        if not (last > (1 + o.rise) * best > 0 or last > o.bad * entropy):
+        if not (last > (1 + o.rise) * best > 0 or last > o.bad * entropy or train < o.by_heart * last):
             return
         yield Finding(
             message=(

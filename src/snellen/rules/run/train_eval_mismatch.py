@@ -48,11 +48,14 @@ class TrainEvalMismatch(Rule):
     causes = (
         "evaluation-not-deterministic",
         "batchnorm-tiny-batch",
+        "input-scale-off",
+        "input-normalized-twice",
         "model-in-eval-mode",
         "lr-too-high",
         "running-statistics-unusable",
         "batchnorm-few-samples",
         "dropout-drops-most",
+        "momentum-too-high",
     )
 
     class Options(RuleOptions):

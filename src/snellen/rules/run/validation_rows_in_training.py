@@ -20,7 +20,7 @@ class ValidationRowsInTraining(Rule):
     Fires when at least `share` of the different validation rows were trained on and either `mixed` of the validation
     batches hold rows of both kinds or, with validation results given, nothing else was validated. A pass over training
     data beside the validation set gives batches of one kind. Silent when rows repeat within validation batches by
-    themselves, and when training has fewer than `rows` different rows: then one batch is fitted on purpose.
+    themselves (a third as often, or below `own`), and when training has fewer than `rows` different rows: then one batch is fitted on purpose.
 
     ## Example
         validation-rows-in-training 47 % of 400 validation rows are training rows
@@ -48,13 +48,15 @@ class ValidationRowsInTraining(Rule):
         """Share of the validation batches that hold rows of both kinds."""
         rows: int = 100
         """Different training rows."""
-        own: float = 0.95
+        own: float = 0.5
         """Share of different rows in a validation batch below which rows repeat by nature."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o, row = self.options, measure(run, "validation-rows-trained-on")
-        if row is None or row["value"] < o.share or not number(run, "batch-distinct", "validation") >= o.own:
+        if row is None or row["value"] < o.share:
+            return
+        if not number(run, "batch-distinct", "validation") >= max(o.own, 1 - row["value"] / 3):
             return
         if not number(run, "rows-distinct", "training") >= o.rows:
             return
