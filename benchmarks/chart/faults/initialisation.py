@@ -113,7 +113,10 @@ def half_of_the_keys_match(program: Program) -> None:
     """load_state_dict(strict=False) with keys of which only those of the later layers match."""
     fresh = {name: value.clone() for name, value in program.model.state_dict().items()}
     pretrained(program)
-    state = {("backbone." if name.startswith("0.") else "") + name: v for name, v in program.model.state_dict().items()}
+    state = {
+        ("backbone." if name.startswith("0.") else "") + name: v.clone()
+        for name, v in program.model.state_dict().items()
+    }
     program.model.load_state_dict(fresh)
     program.model.load_state_dict(state, strict=False)
     freeze(program)

@@ -46,6 +46,7 @@ class DeadRelu(Rule):
         "gradients-not-cleared",
         "weight-decay-dominates",
         "constant-input",
+        "momentum-too-high",
         *NETWORK_FAULTS,
     )
 
@@ -77,7 +78,7 @@ class DeadRelu(Rule):
                 f"{first['value'][-1]:.0%} zero (limit {self.options.share:.0%}), dead {why}; no gradient "
                 "passes"
             ),
-            place=Place(step=since),
+            place=Place(layer=first["layer"].partition(":")[0] or None, step=since),
             evidence={"layers": dead["layer"].to_list()[:20], "dead_at_start": born, "since_step": since},
             affected=dead.height,
             of=layers.height,

@@ -46,20 +46,24 @@ class DropoutDropsMost(Rule):
         """Drop probability, 0..1 (Srivastava et al. 2014, fig. 9)."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
-        """Yield one finding for each such layer."""
+        """Yield at most one finding for the run, at the first such layer."""
+        bad: list[tuple[str, float]] = []
         for row in modules(run):
             dropout = "Dropout" in row["kind"] and row["calls"] and row["training"]
             function = row["kind"] in ("aten.bernoulli_", "aten.native_dropout")
             p = row["settings"].get("p", 0.0)
             if (dropout or function) and p > self.options.limit:
-                layer = row["name"].partition(":")[0]
-                yield Finding(
-                    message=(
-                        f"{layer or 'the model'} drops {p:.0%} of its values (limit {self.options.limit:.0%}): "
-                        "almost nothing is left to learn from"
-                    ),
-                    place=Place(layer=layer or None),
-                    evidence={"p": p},
-                    rank=p,
-                    fix=Fix(FixSafety.UNSAFE, "set p to 0.1 to 0.5; p is the share to drop, not to keep"),
-                )
+                bad.append((row["name"].partition(":")[0], p))
+        if bad:
+            layer, p = bad[0]
+            more = f", and so do {len(bad) - 1} more" if len(bad) > 1 else ""
+            yield Finding(
+                message=(
+                    f"{layer or 'the model'} drops {p:.0%} of its values (limit {self.options.limit:.0%}){more}: "
+                    "almost nothing is left to learn from"
+                ),
+                place=Place(layer=layer or None),
+                evidence={"p": p, "layers": [name for name, _ in bad][:20]},
+                affected=len(bad),
+                fix=Fix(FixSafety.UNSAFE, "set p to 0.1 to 0.5; p is the share to drop, not to keep"),
+            )

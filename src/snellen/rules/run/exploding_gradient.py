@@ -23,11 +23,11 @@ class ExplodingGradient(Rule):
     learning rate.
 
     ## How it is computed
-    Tail: without clipping, and after calm steps (no sampled update above
-    `calm` of the weights), a gradient norm of at least `peak` times the median of the steps before (at least `before`
-    of them) and behind it a loss of at least `rise` times the median loss before. Depth: at step 0, before any update,
-    a weight's gradient norm of at least `growth` times that of the last weight, and at least `large` times the norm of
-    the weight itself.
+    Tail: without clipping, and after calm steps (no sampled update above `calm` of the weights), a gradient norm of at
+    least `peak` times the median of the steps before (at least `before` of them) and behind it a loss of at least
+    `rise` times the median loss before. Depth: at step 0, before any update, a weight's gradient norm of at least
+    `growth` times that of the last weight (`growth_in_time` for the weights that a recurrent layer applies at each
+    time step), and at least `large` times the norm of the weight itself.
 
     ## Example
         exploding-gradient step 84: the gradient is 310 times the median before (limit 50), and the loss rose from 0.4
@@ -48,10 +48,12 @@ class ExplodingGradient(Rule):
     category = Category.SUSPICIOUS
     causes = (
         "initial-weights-off-scale",
-        "initial-loss-off",
         "input-scale-off",
         "negative-loss",
         "gradients-not-cleared",
+        "loss-spike",
+        "momentum-too-high",
+        "optimizer-state-lost",
         *NETWORK_FAULTS,
     )
 
@@ -68,6 +70,8 @@ class ExplodingGradient(Rule):
         """Steps before a peak that tell what is usual."""
         growth: float = 1e3
         """First over last gradient at step 0 (torchmortem: 1000; AutoTrainer: 70)."""
+        growth_in_time: float = 10.0
+        """The same for a recurrent weight, whose gradient is a sum over time; sound ones stay below 3."""
         large: float = 10.0
         """Gradient norm over weight norm of the weight that explodes."""
 
@@ -113,11 +117,12 @@ class ExplodingGradient(Rule):
             return None
         last = list(grads.values())[-1]
         name = max(grads, key=lambda n: grads[n])
-        if grads[name] >= o.growth * last and grads[name] >= o.large * weights.get(name, np.inf):
+        growth = o.growth_in_time if "weight_hh" in name else o.growth
+        if grads[name] >= growth * last and grads[name] >= o.large * weights.get(name, np.inf):
             return self._finding(
                 run,
                 f"at step 0 the gradient of {name} is {grads[name]:.3g}, {grads[name] / last:.2g} times that of the "
-                f"last weight (limit {o.growth:g}): it grows on its way back, before any update",
+                f"last weight (limit {growth:g}): it grows on its way back, before any update",
                 0,
                 [f"step 0: {n} {v:.2g}" for n, v in list(grads.items())[:8]],
                 name.rpartition(".")[0],

@@ -54,6 +54,9 @@ class InitialLossOff(Rule):
         "non-finite-weights",
         "initial-scale-off",
         "head-class-count-mismatch",
+        "initial-weights-off-scale",
+        "exploding-gradient",
+        "symmetric-units",
     )
 
     class Options(RuleOptions):

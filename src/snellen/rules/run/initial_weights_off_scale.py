@@ -21,7 +21,7 @@ class InitialWeightsOffScale(Rule):
 
     ## How it is computed
     Standard deviation at the start over He's sqrt(2 / fan_in). One matrix fires above `high` or below `low`; the
-    network fires where the median of at least 3 matrices is above `high_median` or below `low_median`. The message
+    network fires where the median of at least 2 matrices is above `high_median` or below `low_median`. The message
     tells the gain of the layer at step 0 where it was measured.
 
     ## Example
@@ -54,7 +54,7 @@ class InitialWeightsOffScale(Rule):
         """Median over the matrices: 3 layers of it multiply the signal by 64."""
         low_median: float = 0.01
         """Median over the matrices; std 0.02 at width 8 has 0.04."""
-        fewest: int = 64
+        fewest: int = 32
         """Numbers in a matrix from which its spread counts."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
@@ -72,7 +72,7 @@ class InitialWeightsOffScale(Rule):
         if not rows:
             return
         middle = median(ratio for _, ratio in rows)
-        whole = len(rows) >= 3 and not o.low_median <= middle <= o.high_median
+        whole = len(rows) >= 2 and not o.low_median <= middle <= o.high_median
         off = [(r, ratio) for r, ratio in rows if not o.low <= ratio <= o.high]
         if not off and not whole:
             return

@@ -45,6 +45,7 @@ class ParametersNeverUsed(Rule):
         "forward-without-grad",
         "gradients-erased",
         "loss-without-graph",
+        "same-layer-repeated",
     )
 
     class Options(RuleOptions):

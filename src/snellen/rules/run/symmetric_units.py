@@ -48,34 +48,33 @@ class SymmetricUnits(Rule):
         zero one of two."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
-        """Yield one finding for each such layer."""
+        """Yield at most one finding for the run, at the first such layer."""
         rows = [r for r in matrices(run) if r["fan_in"] > 1 and r["equal_rows"] is not None]
         zeros = [r for r in rows if not r["start_norm"]]
         many = len(zeros) > self.options.zero_share * len(rows)
         stuck = always_zero(gradients(run))
-        for row in rows:
-            zero = not row["start_norm"]
-            if not row["equal_rows"] or (zero and not many and row["name"] not in stuck):
-                continue
-            units, layer = row["shape"][0], owner(row["name"])
-            constant = row["start_norm"] / (units * row["fan_in"]) ** 0.5
-            yield Finding(
-                message=(
-                    f"all {units} units of {layer} began with the same {row['fan_in']} weights (size {constant:.3g}, "
-                    f"limit 1 unit): they get the same gradient and learn as one"
-                ),
-                place=Place(layer=layer),
-                evidence={
-                    "parameter": row["name"],
-                    "shape": row["shape"],
-                    "chain": [
-                        f"before step 0 the rows of {row['name']} are equal",
-                        "equal units get equal gradients",
-                        "gradient exactly 0 at every look" if row["name"] in stuck else "so they stay equal",
-                    ],
-                },
-                affected=units,
-                of=units,
-                rank=float(row["fan_in"] * units),
-                fix=Fix(FixSafety.UNSAFE, f"draw the weights of {layer} at random: nn.init.kaiming_normal_"),
-            )
+        bad = [r for r in rows if r["equal_rows"] and (r["start_norm"] or many or r["name"] in stuck)]
+        if not bad:
+            return
+        row, layers = bad[0], list(dict.fromkeys(owner(r["name"]) for r in bad))
+        units, size = row["shape"][0], row["start_norm"] / (row["shape"][0] * row["fan_in"]) ** 0.5
+        more = f", and so did those of {len(layers) - 1} more layers" if len(layers) > 1 else ""
+        yield Finding(
+            message=(
+                f"all {units} units of {layers[0]} (limit 1) began with the same {row['fan_in']} weights of size "
+                f"{size:.3g}{more}: they get the same gradient and learn as one"
+            ),
+            place=Place(layer=layers[0]),
+            evidence={
+                "parameter": row["name"],
+                "layers": layers[:20],
+                "chain": [
+                    f"before step 0 the rows of {row['name']} are equal",
+                    "equal units get equal gradients",
+                    "its gradient is exactly 0 at every look" if row["name"] in stuck else "so they stay equal",
+                ],
+            },
+            affected=len(bad),
+            of=len(rows),
+            fix=Fix(FixSafety.UNSAFE, "draw the weights at random: nn.init.kaiming_normal_"),
+        )

@@ -20,8 +20,8 @@ class ValidationInTrainMode(Rule):
     score is not that of the model that will be used, and it depends on the batch.
 
     ## How it is computed
-    Fires when the loop reported a validation loss or metric, every forward pass with gradients off was made in train()
-    mode, and the model has layers that act differently in the two modes.
+    Fires when the loop reported a validation loss or metric, every forward pass with gradients off, up to the last
+    step, was made in train() mode, and the model has layers that act differently in the two modes.
 
     ## Example
         validation-in-train-mode 24 of 24 validation passes ran in train() mode with 6 layers that act otherwise
@@ -47,15 +47,18 @@ class ValidationInTrainMode(Rule):
         rows = run.forwards.filter(pl.col("phase") == "validation")
         if not scored or not rows.height or sensitive is None or not sensitive["value"]:
             return
-        wrong, right = (int(rows.filter(pl.col("training_mode") == mode)["calls"].sum()) for mode in (True, False))
-        if wrong and not right:
+        wrong = rows.filter(pl.col("training_mode"))
+        # A test after training, in eval mode, is another matter.
+        right = rows.filter(~pl.col("training_mode") & (pl.col("first_step") < run.steps.height))
+        if wrong.height and not right.height:
+            passes = int(wrong["calls"].sum())
             yield Finding(
                 message=(
-                    f"{wrong} of {wrong} validation passes ran in train() mode (limit 0) with {sensitive['value']:.0f} "
+                    f"{passes} of {passes} validation passes ran in train() mode (limit 0) with {sensitive['value']:.0f} "
                     "layers that act otherwise in eval(): the score is not that of the model that will be used"
                 ),
-                place=Place(step=int(rows["first_step"].min() or 0)),  # type: ignore[arg-type]
-                affected=wrong,
-                of=wrong,
+                place=Place(step=int(wrong["first_step"][0])),
+                affected=passes,
+                of=passes,
                 fix=Fix(FixSafety.SAFE, "call model.eval() before validation and model.train() behind it"),
             )
