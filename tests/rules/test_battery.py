@@ -24,6 +24,7 @@ from tests.rules import (
     run_depth_injections,
     run_injections,
     run_loss_injections,
+    run_trial_injections,
 )
 
 WINGS = {
@@ -36,6 +37,7 @@ WINGS = {
     "network": network_injections,
     "run": run_injections,
     "losses of a run": run_loss_injections,
+    "experiments": run_trial_injections,
     "run, depth": run_depth_injections,
     "data of a run": run_data_injections,
     "evaluation": evaluation_injections,

@@ -55,6 +55,8 @@ BOTH_MODES = Passes("mode-loss", train_against_eval, 4)
 def output_level(subject: Subject, clock: Clock, *, modes: bool = False) -> Iterator[Row]:
     """The experiments on outputs, on 8 samples; with `modes` train against eval too, on up to 32."""
     yield from _each(_at_most(subject, SAMPLES), OUTPUT_LEVEL, clock)
+    if subject.loss_fn is not None:
+        yield from _each(_at_most(subject, SAMPLES), (Passes("batch-loss", batch_size, 4),), clock)
     if modes:
         yield from _each(_at_most(subject, 32), (BOTH_MODES,), clock)
 

@@ -39,7 +39,14 @@ class CannotOverfitOneBatch(Rule):
     name = "cannot-overfit-one-batch"
     code = "RUN065"
     category = Category.CORRECTNESS
-    causes = (*TRAINING_FAULTS, "linear-network", "input-not-used", "samples-mixed")
+    causes = (
+        "linear-network",
+        "input-not-used",
+        "samples-mixed",
+        "momentum-too-high",
+        "lr-too-high",
+        *TRAINING_FAULTS,
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -54,8 +54,8 @@ class FutureLeakage(Rule):
             return
         yield Finding(
             message=(
-                f"{worst['detail']} change by {worst['value']:.2g} of their spread (limit {self.options.limit:.0e}), "
-                "and the targets are the next tokens: the model sees what it is to foretell"
+                f"{worst['detail']} change by {worst['value']:.2g} of their spread when later tokens change (limit "
+                f"{self.options.limit:.0e}), and the targets are the next tokens: the model sees what it is to foretell"
             ),
             evidence={"change": worst["value"]},
             fix=Fix(FixSafety.UNSAFE, "give attention its causal mask: is_causal=True"),

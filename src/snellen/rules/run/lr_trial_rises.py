@@ -19,7 +19,8 @@ class LrTrialRises(Rule):
     The first steps of the training overshoot; what pretrained weights knew is lost.
 
     ## How it is computed
-    Loss after over loss before is at least `rise` at the chosen rate (or not finite) and below 1 at a tenth of it.
+    Loss after over loss before is at least `rise` at the chosen rate (or not finite), and below 1 at a tenth of it
+    or the sweep over all rates suggests less than a tenth.
 
     ## Example
         lr-trial-rises  five steps at lr 10 take the loss to 41 times what it was (limit 2), at a tenth to 0.71 times
@@ -49,11 +50,13 @@ class LrTrialRises(Rule):
         """Yield at most one finding for the run."""
         rows = dict(trials(run, "lr-trial").select("setting", "value").iter_rows())
         here, tenth = rows.get(1.0), rows.get(0.1)
-        if here is None or tenth is None or here < self.options.rise or not 0 < tenth < 1:
+        if here is None or tenth is None or here < self.options.rise or tenth <= 0:
             return
         best = last(run, "lr-suggestion")
         rates = run.steps.select(pl.col("lr").max())["lr"].to_list() if run.steps.height else []
         rate = rates[0] if rates and rates[0] else None
+        if tenth >= 1 and not (best and rate and best["value"] < rate / 10):
+            return
         hint = f"; the sweep suggests {best['value']:.2g}" if best else ""
         yield Finding(
             message=(

@@ -7,6 +7,7 @@ What cannot be copied, or refuses the batch, becomes an event `trials-left-out` 
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,9 +58,13 @@ class Trials:
             return
         if not self._first_done:
             self._first_done = True
-            self._first_loss = batch.loss
+            self._first_loss = _number(batch.loss)
             self._look(batch, FIRST_SECONDS, modes=False)
-        self._last = batch
+        # Without graphs, which would otherwise live on until the next step.
+        self._last = replace(
+            batch, loss=_number(batch.loss), inputs=mapped(batch.inputs, _alone), targets=mapped(batch.targets, _alone),
+            outputs=None,
+        )  # fmt: skip
 
     def detach(self) -> None:
         """Look again, at the trained model."""
@@ -137,6 +142,11 @@ def _inner(model: nn.Module) -> nn.Module:
 
 
 WRAPPERS = ("OptimizedModule", "DistributedDataParallel", "DataParallel")
+
+
+def _number(loss: Any) -> Any:
+    """The loss without its graph; not read from its device yet."""
+    return loss.detach() if isinstance(loss, Tensor) else loss
 
 
 def _alone(tensor: Tensor) -> Tensor:
