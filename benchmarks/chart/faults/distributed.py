@@ -162,7 +162,7 @@ def unsynced(harness: Any, program: Program, model: nn.Module) -> float:
     return float(program.final_score() or 0.0)
 
 
-@cases.restated("cnn", number=113, accepts=["batchnorm-not-synced", "batch-norm-tiny-batch", "batchnorm-tiny-batch"])
+@cases.restated("cnn", number=113, accepts=["batchnorm-not-synced", "batchnorm-few-samples", "batchnorm-tiny-batch"])
 def batch_norm_of_two_samples(harness: Any, seed: int) -> float:
     """Batch norm sees two samples on each of two processes."""
     program = SUBJECTS["cnn"](seed)
@@ -170,7 +170,7 @@ def batch_norm_of_two_samples(harness: Any, seed: int) -> float:
     return unsynced(harness, program, program.model)
 
 
-@cases.restated("mlp", number=113, accepts=["batchnorm-not-synced", "batch-norm-tiny-batch", "batchnorm-tiny-batch"])
+@cases.restated("mlp", number=113, accepts=["batchnorm-not-synced", "batchnorm-few-samples", "batchnorm-tiny-batch"])
 def batch_norm_1d_of_two_samples(harness: Any, seed: int) -> float:
     """The same with batch norm of vectors."""
     model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))

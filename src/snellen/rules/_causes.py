@@ -63,7 +63,30 @@ LOSS_FAULTS = (
 )
 """What is wrong with the loss of a run, or with what it is given."""
 
+LOOP_FAULTS = (
+    "loss-without-graph",
+    "optimizer-holds-stale-tensors",
+    "only-norms-train",
+    "lr-decays-too-fast",
+    "adam-eps-dominates",
+    "momentum-too-high",
+    "clip-before-unscale",
+    "accumulation-not-averaged",
+    "parameter-in-two-optimizers",
+    "optimizer-state-lost",
+    "loss-spike",
+    "gradient-always-zero",
+    "unregistered-layers",
+    "wrapper-bypassed",
+    "update-below-resolution",
+    "adapters-miswired",
+    "scaler-skips",
+    "coupled-decay",
+)
+"""What is wrong with the order of calls, the optimizer or the graph of a run."""
+
 RUN_FAULTS = (
+    *LOOP_FAULTS,
     *LOSS_FAULTS,
     *DATA_FAULTS,
     *DEPTH_FAULTS,

@@ -38,7 +38,7 @@ class BatchnormFewSamples(Rule):
     name = "batchnorm-few-samples"
     code = "RUN118"
     category = Category.SUSPICIOUS
-    causes = ("batchnorm-tiny-batch",)
+    causes = ("batchnorm-tiny-batch", "batchnorm-not-synced")
 
     class Options(RuleOptions):
         """Options of this rule."""

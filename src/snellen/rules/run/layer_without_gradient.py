@@ -39,7 +39,12 @@ class LayerWithoutGradient(Rule):
     name = "layer-without-gradient"
     code = "RUN012"
     category = Category.CORRECTNESS
-    causes = ("forward-without-grad", "no-backward", "gradients-erased")
+    causes = (
+        "forward-without-grad",
+        "no-backward",
+        "gradients-erased",
+        "loss-without-graph",
+    )
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""

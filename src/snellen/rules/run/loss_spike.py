@@ -58,7 +58,7 @@ class LossSpike(Rule):
         """Gradient norm over its usual value; single hard batches reach 3 to 5."""
         rise: float = 3.0
         """Loss over its usual value."""
-        share: float = 0.5
+        share: float = 0.2
         """Of the first loss that the loss must come back to, so that noise near 0 does not count."""
         after: int = 10
         """Steps in which the loss has to rise."""

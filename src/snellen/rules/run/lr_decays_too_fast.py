@@ -85,8 +85,10 @@ class LrDecaysTooFast(Rule):
         high = np.flatnonzero(rates >= o.low * rates[peak])
         spent = int(high[-1]) + 1 if len(high) else len(rates)
         left = len(rates) - spent
-        epochs = rows["epoch"].fill_null(0).to_numpy()[peak:spent]
-        inside = sum(len(np.unique(rates[peak:spent][epochs == e])) > 2 for e in np.unique(epochs))
+        epochs = rows["epoch"].fill_null(0).to_numpy()[peak : spent + 1]
+        # A schedule by epochs changes the rate once at the end of each.
+        changes = len(np.unique(rates[peak : spent + 1])) - 1
+        inside = changes > len(np.unique(epochs))
         often = most is None or most > o.per_epoch * ended
         if rates[peak] > 0 and left >= o.tail * len(rates) and inside and often:
             at = int(rows["step"][spent]) if spent < rows.height else None

@@ -10,6 +10,9 @@ from snellen.rules._causes import LOSS_FAULTS, START_FAULTS
 from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
 from snellen.watching.facts import RunFacts
 
+FIRST = 3
+"""Samples that show the first updates; the first three steps are always sampled."""
+
 
 class LrTooHigh(Rule):
     """The learning rate is too high: updates are large and the loss rises or stays up.
@@ -24,7 +27,9 @@ class LrTooHigh(Rule):
     ## How it is computed
     Fires when the largest sampled update ratio ||dW||/||W|| is at least `ratio` (1e-1: healthy runs have about
     1e-3; TheDeepChecker uses the same limit) and either a loss after step 0 is non-finite or above `rise` times the
-    first, or over `min_steps` steps the loss fell by less than `least_fall`. Silent when a ReLU was dead at step 0
+    first, or over `min_steps` steps the loss fell by less than `least_fall`. Fires too when one of the first updates
+    was at least `large`, the loss rose `early_rise`-fold within `soon` steps and fell by less than `half` afterwards;
+    and when one was at least `replaced`. Silent when a ReLU was dead at step 0
     already: then the learning rate is not the root.
 
     ## Example
@@ -45,7 +50,6 @@ class LrTooHigh(Rule):
     code = "RUN002"
     category = Category.CORRECTNESS
     causes = (
-        *LOSS_FAULTS,
         "input-scale-off",
         "gradients-not-cleared",
         "initial-loss-off",
@@ -59,6 +63,12 @@ class LrTooHigh(Rule):
         "symmetric-initialisation",
         "initial-scale-off",
         "exploding-gradient",
+        "momentum-too-high",
+        "loss-spike",
+        "accumulation-not-averaged",
+        "parameter-in-two-optimizers",
+        "optimizer-state-lost",
+        *LOSS_FAULTS,
         *START_FAULTS,
     )
 
@@ -75,6 +85,19 @@ class LrTooHigh(Rule):
         """Share of zeros of a ReLU at step 0 from which initialisation or input is to blame, in 0..1."""
         min_steps: int = 40
         """Steps before a loss that stays up counts."""
+        large: float = 0.15
+        """Update ratio in the first samples from which a rise of the loss right after is its work; RMSprop and Adagrad
+        start with 0.3 to 0.4 in healthy runs, whose loss does not rise."""
+        early_rise: float = 1.1
+        """Loss within `soon` steps over the first one."""
+        soon: int = 20
+        """Steps after the first that are soon."""
+        half: float = 0.5
+        """Share by which the loss would have fallen later in spite of it."""
+        replaced: float = 1.0
+        """Update ratio at which one step replaces the weights: the initialisation is gone, whatever the loss does."""
+        from_zero: float = 20.0
+        """Ratio of the first update above which the weights began at about 0, where a ratio says nothing."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -83,28 +106,52 @@ class LrTooHigh(Rule):
         first = first_loss(run)
         if len(values) < 3 or not len(sizes) or not np.isfinite(first) or sizes.max() < o.ratio:
             return
+        whole = 0.0 if sizes[0] > o.from_zero else float(sizes[:FIRST].max())
         starts = signal(run, "zero_fraction").filter(pl.col("step") == 0)["value"]
         if starts.len() and float(starts.to_numpy().max()) >= o.dead:
             return  # What was dead before the first update was not killed by it.
         later = values[1:]
-        exploded = not np.isfinite(later).all() or (first > 0 and float(later.max()) > o.rise * first)
+        # The middle of three, so that one hard batch of few samples is no explosion.
+        level = np.median(np.stack([later[:-2], later[1:-1], later[2:]]), axis=0) if len(later) > 2 else later
+        exploded = not np.isfinite(later).all() or (first > 0 and float(level.max()) > o.rise * first)
         stuck = len(values) >= o.min_steps and fall(run) < o.least_fall
-        if not (exploded or stuck):
+        early = later[: o.soon][np.isfinite(later[: o.soon])]
+        jumped = (
+            len(values) >= o.min_steps
+            and 0 < first < float(early.max(initial=0.0)) / o.early_rise
+            and whole >= o.large
+            and fall(run) < o.half
+        )
+        if not (exploded or stuck or jumped or whole >= o.replaced):
             return
         rate = top_rate(run)
         peak = (
             float(np.nanmax(np.where(np.isfinite(later), later, np.nan))) if np.isfinite(later).any() else float("inf")
         )
-        what = (
-            f"the loss rose from {first:.3g} to {peak:.3g}"
-            if exploded
-            else f"the loss fell by {max(fall(run), 0.0):.1%} in {len(values)} steps"
-        )
+        if exploded:
+            what = f"the loss rose from {first:.3g} to {peak:.3g}"
+        elif jumped:
+            what = f"the loss rose at once from {first:.3g} to {early.max():.3g}, and since fell by {fall(run):.0%}"
+        elif stuck:
+            what = f"the loss fell by {max(fall(run), 0.0):.1%} in {len(values)} steps"
+        else:
+            what = "nothing is left of the initialisation"
+        chain = [
+            f"updates of {', '.join(f'{v:.0%}' for v in sizes[:FIRST])} of the weights in the first samples",
+            f"loss {first:.3g} before the first update, {peak:.3g} at most after it",
+            f"lr {rate:g}",
+        ]
         yield Finding(
             message=(
                 f"one update moved the weights by {sizes.max():.0%} of their norm (limit {o.ratio:.0%}) "
                 f"at lr {rate:g} and {what}; the steps overshoot"
             ),
-            evidence={"largest_update_ratio": float(sizes.max()), "lr": rate, "first_loss": first, "peak_loss": peak},
+            evidence={
+                "largest_update_ratio": float(sizes.max()),
+                "lr": rate,
+                "first_loss": first,
+                "peak_loss": peak,
+                "chain": chain,
+            },
             fix=Fix(FixSafety.UNSAFE, f"try lr {rate / 10:g}"),
         )

@@ -40,7 +40,16 @@ class LrTooLow(Rule):
     name = "lr-too-low"
     code = "RUN003"
     category = Category.SUSPICIOUS
-    causes = ("clipping-dominates", "lr-zero", "parameters-missing-from-optimizer", "gradients-erased")
+    causes = (
+        "clipping-dominates",
+        "lr-zero",
+        "parameters-missing-from-optimizer",
+        "gradients-erased",
+        "update-below-resolution",
+        "adam-eps-dominates",
+        "clip-before-unscale",
+        "lr-decays-too-fast",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

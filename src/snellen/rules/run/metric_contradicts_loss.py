@@ -46,6 +46,7 @@ class MetricContradictsLoss(Rule):
     name = "metric-contradicts-loss"
     code = "RUN058"
     category = Category.CORRECTNESS
+    causes = ("validates-another-model",)
 
     class Options(RuleOptions):
         """Options of this rule."""

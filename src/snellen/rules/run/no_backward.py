@@ -38,7 +38,10 @@ class NoBackward(Rule):
     name = "no-backward"
     code = "RUN007"
     category = Category.CORRECTNESS
-    causes = ("forward-without-grad",)
+    causes = (
+        "forward-without-grad",
+        "loss-without-graph",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -37,6 +37,7 @@ class OptimizerNeverSteps(Rule):
     name = "optimizer-never-steps"
     code = "RUN009"
     category = Category.CORRECTNESS
+    causes = ("scaler-skips", "optimizer-holds-stale-tensors")
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -38,6 +38,7 @@ class ParametersMissingFromOptimizer(Rule):
     name = "parameters-missing-from-optimizer"
     code = "RUN011"
     category = Category.CORRECTNESS
+    causes = ("optimizer-holds-stale-tensors",)
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""

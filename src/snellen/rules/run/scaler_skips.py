@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
 
@@ -16,7 +17,8 @@ class ScalerSkips(Rule):
     Gradients overflow float16 again and again; the skipped batches are wasted.
 
     ## How it is computed
-    Share of skipped steps after the first `calibration`; fires above `share`. A scaler that doubles its scale every
+    Share of skipped steps after the first `calibration`, as the loop tells them or as the scale was lowered; fires
+    above `share`. A scaler that doubles its scale every
     2000 steps skips 0.05 %.
 
     ## Example
@@ -51,6 +53,8 @@ class ScalerSkips(Rule):
         """Yield at most one finding for the run."""
         rows = run.steps.slice(self.options.calibration)
         skipped = int(rows["skipped"].sum() or 0)
+        lowered = event(run, "scaler-lowered")
+        skipped = max(skipped, int(lowered["value"]) if lowered else 0)
         if rows.height >= self.options.min_steps and skipped > self.options.share * rows.height:
             yield Finding(
                 message=(

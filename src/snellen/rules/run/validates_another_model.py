@@ -58,7 +58,9 @@ class ValidatesAnotherModel(Rule):
             values, what = run.epochs["metric"].drop_nulls().to_list(), "metric"
         if len(values) < o.epochs + (what == "metric") or len(set(values)) > 1 or not fall(run) >= o.least_fall:
             return
-        counted = run.forwards.filter(pl.col("phase") == "validation")["calls"].sum() if run.forwards.height else None
+        # A pass after the last step is that of a final test.
+        passes = run.forwards.filter((pl.col("phase") == "validation") & (pl.col("first_step") < run.steps.height))
+        counted = passes["calls"].sum() if run.forwards.height else None
         if counted:
             return
         none = "" if counted is None else " and the watched model made no forward pass in validation"

@@ -43,7 +43,18 @@ class VanishingGradient(Rule):
     name = "vanishing-gradient"
     code = "RUN019"
     category = Category.SUSPICIOUS
-    causes = ("clipping-dominates", "dead-relu", "constant-input", "lr-too-high", "softmax-over-batch", *NETWORK_FAULTS)
+    causes = (
+        "clipping-dominates",
+        "dead-relu",
+        "constant-input",
+        "lr-too-high",
+        "softmax-over-batch",
+        "gradient-always-zero",
+        "layer-without-gradient",
+        *NETWORK_FAULTS,
+        "signal-lost-in-depth",
+        "exploding-gradient",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -39,7 +39,6 @@ class WeightsUnchanged(Rule):
     code = "RUN010"
     category = Category.CORRECTNESS
     causes = (
-        *LOSS_FAULTS,
         "no-backward",
         "optimizer-never-steps",
         "gradients-erased",
@@ -54,6 +53,11 @@ class WeightsUnchanged(Rule):
         "lr-too-low",
         "loss-not-finite",
         "constant-input",
+        "loss-without-graph",
+        "update-below-resolution",
+        "optimizer-holds-stale-tensors",
+        "scaler-skips",
+        *LOSS_FAULTS,
     )
 
     class Options(RuleOptions):

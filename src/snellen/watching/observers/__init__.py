@@ -15,6 +15,7 @@ from snellen.watching.observers.optimizer_state import OptimizerState
 from snellen.watching.observers.order import Order
 from snellen.watching.observers.ranks import Ranks
 from snellen.watching.observers.samples import SampleObserver
+from snellen.watching.observers.scalers import Scalers
 from snellen.watching.observers.schedules import Schedules
 from snellen.watching.observers.structure import Structure
 from snellen.watching.observers.trials import Trials
@@ -34,6 +35,7 @@ ALL: tuple[type[Observer], ...] = (
     Order,
     Ranks,
     SampleObserver,
+    Scalers,
     Schedules,
     Structure,
     Trials,

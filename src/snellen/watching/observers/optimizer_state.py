@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from snellen.watching.hooks import Hook
 from snellen.watching.observers.observer import Batch, Context
 
 TENSORS = 16
 """Tensors of each optimizer whose second moments are looked at, spread evenly."""
 ELEMENTS = 1024
 """Elements of each."""
+PROBES = 4
+"""Parameters of each optimizer whose gradient is compared before and after clipping."""
 SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum")
 """State keys of Adam and its kin, RMSprop, Adagrad."""
 LOST = 0.1
@@ -30,8 +31,9 @@ def looked_at(number: int) -> bool:
 class OptimizerState:
     """Signals per parameter: `eps_kept`, median of sqrt(v) / (sqrt(v) + eps) over elements with v > 0, which is the
     share of the adaptive step that epsilon leaves; of layer "" `rounded_away`, share of the elements of half precision
-    with a gradient that a step left exactly as they were. Events: `optimizer-state-lost`, `frozen-moved` (layer:
-    parameter that asks for no gradient and was moved by the optimizer)."""
+    with a gradient that a step left exactly as they were, and `clip_kept`, median over a few parameters of the norm of
+    the gradient that the optimizer meets over that which backward left. Events: `optimizer-state-lost`, `frozen-moved`
+    (layer: parameter that asks for no gradient and was moved by the optimizer)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -47,6 +49,8 @@ class OptimizerState:
         self._rows: list[dict[str, Any]] = []
         self._events: dict[tuple[str, str | None], dict[str, Any]] = {}
         self._handles: list[RemovableHandle] = []
+        self._probes: dict[int, list[nn.Parameter]] = {}
+        self._left: dict[int, Tensor] = {}
         for index, optimizer in enumerate(optimizers):
 
             def before(o: Optimizer, a: Any, k: Any, index: int = index) -> None:
@@ -55,12 +59,17 @@ class OptimizerState:
             def after(o: Optimizer, a: Any, k: Any, index: int = index) -> None:
                 self._after_step(index, o)
 
-            self._handles.append(
-                optimizer.register_step_pre_hook(Hook("optimizer state", before, self._context.ledger))
-            )
-            self._handles.append(
-                optimizer.register_step_post_hook(Hook("optimizer state", after, self._context.ledger))
-            )
+            hook = self._context.hook
+            held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad and p.is_leaf]
+            self._probes[index] = held[:: max(len(held) // PROBES, 1)][:PROBES]
+            self._handles += [
+                optimizer.register_step_pre_hook(hook("optimizer state", before)),
+                optimizer.register_step_post_hook(hook("optimizer state", after)),
+                *(
+                    p.register_post_accumulate_grad_hook(hook("optimizer state", self._arrival(index)))
+                    for p in self._probes[index]
+                ),
+            ]
 
     def batch(self, batch: Batch) -> None:
         """Keep the number of the step."""
@@ -99,6 +108,25 @@ class OptimizerState:
             self._counts, self._remembered = list(state["counts"]), list(state["remembered"])
         self._step = state["step"]
 
+    def _arrival(self, index: int) -> Any:
+        def arrived(parameter: Tensor) -> None:
+            gradient = parameter.grad
+            if looked_at(self._counts[index] + 1) and gradient is not None and gradient.layout == torch.strided:
+                self._left[id(parameter)] = gradient.detach().float().norm()
+
+        return arrived
+
+    def _look_at_clipping(self, index: int) -> None:
+        kept = [
+            p.grad.detach().float().norm() / self._left[id(p)].clamp_min(1e-30)
+            for p in self._probes[index]
+            if p.grad is not None and id(p) in self._left
+        ]
+        for parameter in self._probes[index]:
+            self._left.pop(id(parameter), None)
+        if kept:
+            self._waiting.append((self._step, "", "clip_kept", torch.stack(kept).median()))
+
     def _before_step(self, index: int, optimizer: Optimizer) -> None:
         self._counts[index] += 1
         steps = _steps_remembered(optimizer)
@@ -108,6 +136,8 @@ class OptimizerState:
             self._note("optimizer-state-lost", None, message, self._remembered[index])
         self._remembered[index] = steps
         if looked_at(self._counts[index]):
+            with torch.no_grad():
+                self._look_at_clipping(index)
             held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             kept = [p for p in held if p.dtype in COARSE or not p.requires_grad]
             self._before[index] = [(p, p.detach().clone()) for p in kept]

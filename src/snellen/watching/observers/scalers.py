@@ -1,0 +1,78 @@
+"""Gradient scalers of mixed precision: how often they lowered their scale, which they do at every step they skip."""
+
+import gc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from snellen.watching.observers.observer import Batch, Context
+
+CALIBRATION = 20
+"""First steps, in which a scaler may search for its scale."""
+
+
+class Scalers:
+    """Event `scaler-lowered` (step: the first; value: steps after calibration at which the scale had fallen)."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._scales: list[Tensor] = []
+        self._last: float | None = None
+        self._lowered = [0, 0]
+
+    def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Find the scalers there are."""
+        self._find()
+
+    def _find(self) -> None:
+        self._scalers = [o for o in gc.get_objects() if issubclass(type(o), GradScaler) and o.is_enabled()]
+
+    def batch(self, batch: Batch) -> None:
+        """Keep the scale, on its device."""
+        if batch.phase != "training":
+            return
+        if batch.step == 0 and not self._scalers:
+            self._find()
+        scales = [s._scale for s in self._scalers if s._scale is not None]
+        if len(scales) == 1 and batch.step >= CALIBRATION:
+            self._scales.append(scales[0].detach().clone())
+            if len(self._scales) >= 64:
+                self._read()
+
+    def detach(self) -> None:
+        """Nothing was put on."""
+        self._read()
+        self._scalers = []
+
+    def facts(self) -> Mapping[str, Any]:
+        """Events."""
+        self._read()
+        first, count = self._lowered
+        if not count:
+            return {}
+        message = f"the gradient scaler lowered its scale at {count} steps, last to {self._last:g}"
+        return {
+            "events": [
+                {"step": first, "kind": "scaler-lowered", "layer": None, "message": message, "value": float(count)}
+            ]
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts so far."""
+        self._read()
+        return {"lowered": list(self._lowered), "last": self._last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Count on."""
+        self._lowered, self._last = list(state["lowered"]), state["last"]
+
+    def _read(self) -> None:
+        scales, self._scales = self._scales, []
+        for scale in torch.stack(scales).reshape(-1).tolist() if scales else []:
+            if self._last is not None and scale < self._last:
+                self._lowered = [self._lowered[0] or self._context.step, self._lowered[1] + 1]
+            self._last = scale
