@@ -47,6 +47,7 @@ class ExplodingGradient(Rule):
     code = "RUN113"
     category = Category.SUSPICIOUS
     causes = (
+        "no-positive-targets",
         "initial-weights-off-scale",
         "input-scale-off",
         "negative-loss",

@@ -43,6 +43,9 @@ class GradientAlwaysZero(Rule):
     code = "RUN097"
     category = Category.SUSPICIOUS
     causes = (
+        "no-positive-targets",
+        "mostly-empty-targets",
+        "target-boxes-in-other-units",
         "dead-relu",
         "vanishing-gradient",
         "constant-input",

@@ -40,6 +40,8 @@ class LayerWithoutGradient(Rule):
     code = "RUN012"
     category = Category.CORRECTNESS
     causes = (
+        "no-positive-targets",
+        "mostly-empty-targets",
         "forward-without-grad",
         "no-backward",
         "gradients-erased",

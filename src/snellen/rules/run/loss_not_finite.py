@@ -42,6 +42,7 @@ class LossNotFinite(Rule):
     code = "RUN001"
     category = Category.CORRECTNESS
     causes = (
+        "degenerate-target-boxes",
         *LOSS_FAULTS,
         "input-scale-off",
         "lr-too-high",

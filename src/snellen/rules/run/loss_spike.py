@@ -43,6 +43,8 @@ class LossSpike(Rule):
     code = "RUN095"
     category = Category.SUSPICIOUS
     causes = (
+        "no-positive-targets",
+        "degenerate-target-boxes",
         "optimizer-state-lost",
         "lr-too-high",
         "gradients-not-cleared",

@@ -37,7 +37,18 @@ class Overfitting(Rule):
     name = "overfitting"
     code = "RUN026"
     category = Category.SUSPICIOUS
-    causes = ("too-few-samples", "noisy-labels", "labels-carry-no-information", "train-val-inputs-differ")
+    causes = (
+        "target-boxes-as-sides",
+        "target-boxes-in-other-units",
+        "target-boxes-not-resized",
+        "boxes-off-objects",
+        "boxes-not-augmented",
+        "target-classes-shifted",
+        "too-few-samples",
+        "noisy-labels",
+        "labels-carry-no-information",
+        "train-val-inputs-differ",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

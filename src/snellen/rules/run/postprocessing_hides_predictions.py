@@ -36,7 +36,14 @@ class PostprocessingHidesPredictions(Rule):
     name = "postprocessing-hides-predictions"
     code = "RUN139"
     category = Category.CORRECTNESS
-    causes = ("target-classes-shifted",)
+    causes = (
+        "no-positive-targets",
+        "mostly-empty-targets",
+        "target-boxes-in-other-units",
+        "target-boxes-as-sides",
+        "target-boxes-not-resized",
+        "target-classes-shifted",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -43,7 +43,7 @@ class SamplesMixed(Rule):
     name = "samples-mixed"
     code = "RUN061"
     category = Category.CORRECTNESS
-    causes = ("softmax-over-batch", "norm-over-wrong-axis")
+    causes = ("no-positive-targets", "softmax-over-batch", "norm-over-wrong-axis")
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -46,6 +46,7 @@ class TrainEvalMismatch(Rule):
     code = "RUN064"
     category = Category.CORRECTNESS
     causes = (
+        "no-positive-targets",
         "evaluation-not-deterministic",
         "batchnorm-tiny-batch",
         "input-scale-off",

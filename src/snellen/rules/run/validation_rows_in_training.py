@@ -18,9 +18,10 @@ class ValidationRowsInTraining(Rule):
 
     ## How it is computed
     Fires when at least `share` of the different validation rows were trained on and either `mixed` of the validation
-    batches hold rows of both kinds or, with validation results given, nothing else was validated. A pass over training
-    data beside the validation set gives batches of one kind. Silent when rows repeat within validation batches by
-    themselves (a third as often, or below `own`), and when training has fewer than `rows` different rows: then one batch is fitted on purpose.
+    batches hold rows of both kinds or, with validation results given, nothing else was validated. A pass over
+    training data beside the validation set gives batches of one kind. Silent when rows repeat within validation
+    batches by themselves (a third as often, or below `own`), and when training has fewer than `rows` different rows:
+    then one batch is fitted on purpose.
 
     ## Example
         validation-rows-in-training 47 % of 400 validation rows are training rows

@@ -40,6 +40,7 @@ class DetectionObserver:
         self._positives: list[Tensor] = []
         self._anchors: list[Tensor] = []
         self._tops: list[Tensor] = []
+        self._pullable: torch.device | None = None
         self._pictures = 0
         self._kept = {"training": 0, "validation": 0}
         self._talks_boxes = True
@@ -84,6 +85,7 @@ class DetectionObserver:
             return
         boxes, _, _ = _raw(output)
         if boxes is not None and boxes.requires_grad:
+            self._pullable = boxes.device
             boxes.register_hook(self._context.hook("detection", self._arrived))
 
     def _arrived(self, gradient: Tensor) -> None:
@@ -113,6 +115,8 @@ class DetectionObserver:
     def batch(self, batch: Batch) -> None:
         """Targets and predictions of one batch."""
         positives, self._positives = self._positives, []
+        if batch.phase != "training":
+            positives = []
         sizes = _sizes(batch.inputs)
         record: dict[str, Any] = {"step": batch.step, "phase": batch.phase, "sizes": sizes}
         # Given to a model in training as torchvision wants it, the targets are part of the inputs.
@@ -131,6 +135,8 @@ class DetectionObserver:
                 record["labels"] = torch.cat([y.detach().reshape(-1) for y in labels if y is not None])
             if positives:
                 record["positives"] = torch.stack([p.to(positives[0].device) for p in positives]).sum()
+            elif self._pullable is not None:  # Boxes were predicted, and nothing of the loss reached them.
+                record["positives"] = torch.zeros((), device=self._pullable)
             self._keep_pictures(batch, record)
             if self._anchors:
                 record["anchors"], self._anchors = self._anchors[0], []
