@@ -298,6 +298,7 @@ class _Run:
                 data_seconds=began - waited,
                 skipped=skipped,
                 labels=None if detection else targets,
+                wanted=targets,
             )
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:

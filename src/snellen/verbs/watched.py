@@ -33,17 +33,17 @@ def train_watched(
     Raises Interrupted, which says how `verb` goes on with `subject`, when Ctrl-C ended the training.
     """
     from snellen.training.trainer import train
-    from snellen.watching.recorder import Recorder
+    from snellen.training.watching import WatchedTraining
 
-    recorders: list[Recorder] = []
+    watches: list[WatchedTraining] = []
 
-    def watched(network: "nn.Module", optimizer: Any) -> Recorder:
-        recorders.append(Recorder(network, optimizer))
-        return recorders[0]
+    def watched(network: "nn.Module", optimizer: Any) -> WatchedTraining:
+        watches.append(WatchedTraining(network, optimizer, folder))
+        return watches[0]
 
     trained = train(
         facts, recipe, folder, resume=resume, progress=progress, recorder_factory=watched, model=model, loss=loss
     )
     if trained.stop_reason == "interrupted":
         raise stopped(verb, subject, folder, model is not None)
-    return trained, recorders[0].facts()
+    return trained, watches[0].facts()

@@ -142,6 +142,7 @@ class Watch:
         labels: Tensor | None = None,
         epoch: int | None = None,
         batch_size: int | None = None,
+        objects: int | None = None,
         **known: Any,
     ) -> None:
         """Record one pass of the loop; call it after `optimizer.step()`, or after `backward` where gradients add up.
@@ -154,6 +155,7 @@ class Watch:
             labels: Class ids of the batch, integers of shape (N,); taken from `targets` where those are such.
             epoch: 0-based; counted by calls of `epoch` when left out.
             batch_size: Samples in the batch; the first length of inputs or targets when left out.
+            objects: Objects in the batch, in detection: the column `targets` of STEPS.
             known: Other columns of `watching.facts.STEPS`: grad_norm, clip_limit, positives, skipped, seconds, ...
         """
         now = time.perf_counter()
@@ -179,7 +181,9 @@ class Watch:
         epoch = self._epochs if epoch is None else epoch
         self.ledger.run(
             "recorder",
-            lambda: self.recorder.step(loss=loss, labels=labels, epoch=epoch, batch_size=batch_size, **known),
+            lambda: self.recorder.step(
+                loss=loss, labels=labels, epoch=epoch, batch_size=batch_size, targets=objects, **known
+            ),
         )
         if self._log is not None:
             self.ledger.run("run folder", self._write, self._log)
@@ -274,6 +278,28 @@ class Watch:
             known: pl.DataFrame = getattr(base, name)
             tables[name] = known if more is None else pl.concat([known, more])
         return RunFacts(**tables, **scalars)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was recorded, as plain values that `torch.load(weights_only=True)` reads."""
+        return {
+            "recorder": self.recorder.state_dict(),
+            "observers": {type(o).__name__: self._safely(o, o.state_dict) or {} for o in self.observers},
+            "step": self.context.step,
+            "epochs": self._epochs,
+            "losses_from": self._losses_from,
+            "metric_name": self._metric_name,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned; call it after `start`."""
+        self.recorder.load_state_dict(state["recorder"])
+        for observer in self.observers:
+            known = state["observers"].get(type(observer).__name__)
+            if known:
+                self._safely(observer, observer.load_state_dict, known)
+        self.context.step, self.context.sampled = state["step"], self.recorder.sampling
+        self._epochs, self._losses_from = state["epochs"], state["losses_from"]
+        self._metric_name = state["metric_name"]
 
     def _failures(self) -> Iterator[dict[str, Any]]:
         for who, message in self.ledger.failures.items():

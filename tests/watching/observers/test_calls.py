@@ -1,3 +1,5 @@
+import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +54,16 @@ def test_gradients_cleared_by_the_model_are_seen(to_none: bool) -> None:
         return loss
 
     assert sequences(body)[0] == "recorded, forward, zero_grad, backward, step"
+
+
+def test_a_wrapped_method_looks_like_the_method() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with snellen.watch(model, optimizer, trials=False):
+        assert list(inspect.signature(optimizer.zero_grad).parameters) == ["set_to_none"]
+        copy.deepcopy(optimizer).zero_grad()
+        assert "zero_grad" in vars(optimizer)
+    assert "zero_grad" not in vars(optimizer)
 
 
 def test_no_clearing() -> None:

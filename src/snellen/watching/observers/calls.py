@@ -11,6 +11,7 @@ A sequence runs from one step of its optimizer to the next. A part that repeats,
 add up, is written once.
 """
 
+import functools
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,7 +77,7 @@ class Calls:
                     side.follow(thing)
             elif issubclass(kind, GradScaler) and thing.is_enabled() and id(thing) not in wrapped:
                 for side in self._sides:
-                    side.scaler = thing
+                    side.scalers.append([thing, None])
                 self._wrap(thing, "unscale_", self._about_to_unscale, self._unscaled)
 
     def _about_to_unscale(self, optimizer: Any) -> None:
@@ -112,8 +113,6 @@ class Calls:
     def _after_step(self, index: int) -> Any:
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             self._sides[index].remember()
-            if self._context.step == 0:
-                self._find()  # a scaler knows its optimizers only from its first step on
 
         return after
 
@@ -123,6 +122,8 @@ class Calls:
             for side in self._sides:
                 side.look()
                 side.add("recorded")
+            if batch.step == 0:
+                self._find()  # what was made after the watch
 
     def detach(self) -> None:
         """Take hooks and wrappers off."""
@@ -162,8 +163,8 @@ class _Side:
         self.now: list[str] = []
         self.versions: dict[int, int] = {}
         """Of the probes that have a gradient."""
-        self.scaler: GradScaler | None = None
-        self._scaler_states: Any = None
+        self.scalers: list[list[Any]] = []
+        """Each with its record of what was done for each optimizer, when last seen."""
         self._schedulers: list[tuple[LRScheduler, list[Any]]] = []
         self._writes: dict[str, str] = {}
 
@@ -187,12 +188,12 @@ class _Side:
 
     def look(self) -> None:
         """Note what has happened since the last look and shows only in its traces."""
-        states = getattr(self.scaler, "_per_optimizer_states", None)
-        # A scaler's update replaces the record of what was done for each optimizer.
-        if states is not self._scaler_states:
-            if self._scaler_states is not None:
-                self.add("scaler_update")
-            self._scaler_states = states
+        for known in self.scalers:
+            states = known[0]._per_optimizer_states
+            if states is not known[1]:  # an update makes a new record
+                if known[1] is not None:
+                    self.add("scaler_update")
+                known[1] = states
         self._look_at_gradients()
         for scheduler, last in self._schedulers:
             if scheduler.last_epoch != last[0]:
@@ -255,6 +256,7 @@ class _Wrapper:
         self.owner, self.method, self.before, self.after = owner, method, before, after
         self.inner = getattr(owner, method)
         self.had = owner.__dict__.get(method)
+        functools.update_wrapper(self, self.inner)  # some ask for the signature of what they call
         setattr(owner, method, self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

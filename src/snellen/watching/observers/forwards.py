@@ -1,6 +1,7 @@
 """In which mode the model ran, in training and in validation: the FORWARDS table."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,9 +10,11 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from snellen.watching.models import roots
+from snellen.watching.nests import named_tensors
 from snellen.watching.observers.observer import Batch, Context
-from snellen.watching.probes import first_tensor
 
+MOST_OUTPUTS = 16
+"""Tensors of an output that are looked at."""
 MOST_OPEN = 256
 """Passes with gradients whose backward is waited for; in longer rows the older half had none."""
 
@@ -40,9 +43,9 @@ class Forwards:
             return
         one = _Pass(module.training, self._context.step)
         self._open.append(one)
-        y = _differentiable(output)
-        if y is not None:
-            y.register_hook(self._context.hook("forwards", one.reached))
+        for _, y in islice(named_tensors(output), MOST_OUTPUTS):
+            if y.grad_fn is not None:
+                y.register_hook(self._context.hook("forwards", one.reached))
         if len(self._open) > MOST_OPEN:
             self._settle(self._open[: MOST_OPEN // 2])
             del self._open[: MOST_OPEN // 2]
@@ -94,13 +97,3 @@ class _Pass:
     def reached(self, gradient: Tensor) -> None:
         """Backward came to the output."""
         self.met = True
-
-
-def _differentiable(output: Any) -> Tensor | None:
-    """The first tensor of the nest that has a graph, else None."""
-    if isinstance(output, dict):
-        output = list(output.values())
-    if isinstance(output, list | tuple):
-        return next((y for y in map(_differentiable, output) if y is not None), None)
-    y = first_tensor(output)
-    return y if y is not None and y.grad_fn is not None else None
