@@ -41,6 +41,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
     name = "softmax-before-cross-entropy"
     code = "RUN014"
     category = Category.CORRECTNESS
+    causes = ("softmax-over-batch",)
 
     class Options(RuleOptions):
         """Options of this rule."""
