@@ -1,18 +1,20 @@
 """From a subject to RunFacts: the experiments, and what model and optimizer are before the first step."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import polars as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snellen.experiments.modes import in_mode
 from snellen.experiments.reach import group_rows, parameter_rows
-from snellen.experiments.run import everything
+from snellen.experiments.run import at_most, everything
 from snellen.experiments.snapshot import generators_kept, restored
 from snellen.experiments.subject import CannotRunError, LossFunction, Row, Subject, subject_of
 from snellen.facts import table
@@ -42,11 +44,12 @@ def preflight_facts(
     subjects: list[Subject] = []
     events: list[Row] = []
     rows: list[Row] = []
+    began = time.perf_counter()
     try:
         with generators_kept():
             subjects = [subject_of(model, b, loss_fn, optimizer) for b in _batches(batch_or_loader)]
         subjects = _as_it_runs(subjects)
-        rows = everything(subjects[0], seconds, progress, subjects)
+        rows = everything(subjects[0], seconds - (time.perf_counter() - began), progress, subjects)
     except (CannotRunError, ValueError) as error:
         events.append({"kind": "preflight-refused", "message": f"the experiments cannot be made: {error}"})
     subject = subjects[0] if subjects else Subject(model, None, None, loss_fn, optimizer)
@@ -76,9 +79,10 @@ def _as_it_runs(subjects: Sequence[Subject]) -> list[Subject]:
         ways.append({"inputs": only})
     reasons: list[CannotRunError] = []
     for way in ways:
-        with restored(first.model, first.optimizer), in_mode(first.model, True):
+        with restored(first.model, first.optimizer), in_mode(first.model, True), torch.no_grad():
             try:
-                subject = replace(first, **way)
+                # Two samples, or the batch where it cannot be cut: enough to see whether it runs.
+                subject = at_most(replace(first, **way), 2)
                 outputs = subject.outputs()
                 if subject.loss_fn is not None or way.get("takes_targets"):
                     subject.loss(outputs)

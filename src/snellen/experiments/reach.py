@@ -108,6 +108,8 @@ def parameter_rows(subject: Subject, reach: list[Row]) -> list[Row]:
     called = {r["layer"]: r["detail"] == "called" for r in reach}
     found: list[Row] = []
     for name, p in subject.model.named_parameters():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            continue
         value = p.detach()
         rows = value.reshape(len(value), -1) if value.dim() and len(value) > 1 else None
         found.append(

@@ -54,11 +54,11 @@ BOTH_MODES = Passes("mode-loss", train_against_eval, 4)
 
 def output_level(subject: Subject, clock: Clock, *, modes: bool = False) -> Iterator[Row]:
     """The experiments on outputs, on 8 samples; with `modes` train against eval too, on up to 32."""
-    yield from _each(_at_most(subject, SAMPLES), OUTPUT_LEVEL, clock)
+    yield from _each(at_most(subject, SAMPLES), OUTPUT_LEVEL, clock)
     if subject.loss_fn is not None:
-        yield from _each(_at_most(subject, SAMPLES), (Passes("batch-loss", batch_size, 4),), clock)
+        yield from _each(at_most(subject, SAMPLES), (Passes("batch-loss", batch_size, 4),), clock)
     if modes:
-        yield from _each(_at_most(subject, 32), (BOTH_MODES,), clock)
+        yield from _each(at_most(subject, 32), (BOTH_MODES,), clock)
 
 
 def everything(
@@ -74,8 +74,8 @@ def everything(
     clock = Clock(seconds)
     rows = list(_each(subject, (Passes("initial-loss", initial_loss, 1),), clock))
     # Twenty-odd passes on the few samples shall not take more than a third of the time.
-    few = _at_most(subject, SAMPLES if clock.passes(SAMPLES) > 75 else FEWEST)
-    half = few if clock.passes(32) < 75 else _at_most(subject, 32)
+    few = at_most(subject, SAMPLES if clock.passes(SAMPLES) > 75 else FEWEST)
+    half = few if clock.passes(32) < 75 else at_most(subject, 32)
     stages: list[tuple[str, Callable[[], Iterable[Row]]]] = [
         ("gradient-reach", lambda: _each(subject, (Passes("gradient-reach", gradient_reach, 3),), clock)),
         ("optimizer-coverage", lambda: optimizer_coverage(subject)),
@@ -106,7 +106,7 @@ def _learned(subject: Subject, clock: Clock) -> Iterator[Row]:
         return
     with restored(subject.model, subject.optimizer):
         yield from _safely(subject, "overfit-loss", lambda s: overfit_one_batch(s, mine))
-        later = _at_most(replace(subject, optimizer=None, step=1), SAMPLES)
+        later = at_most(replace(subject, optimizer=None, step=1), SAMPLES)
         yield from _each(later, (OUTPUT_LEVEL[0], OUTPUT_LEVEL[4]), clock)
 
 
@@ -119,7 +119,7 @@ def _timed(subject: Subject, name: str, run: Experiment, clock: Clock) -> Callab
     return stage
 
 
-def _at_most(subject: Subject, samples: int) -> Subject:
+def at_most(subject: Subject, samples: int) -> Subject:
     """The first samples, or the batch as it is where it cannot be cut."""
     try:
         return subject.smaller(samples)

@@ -15,6 +15,7 @@ from snellen.report.mask_layers import MaskLayers
 from snellen.report.performance import Performance, performance
 from snellen.report.plain import number, plain, value_text
 from snellen.report.portrait import portrait
+from snellen.report.preflight import preflight
 from snellen.report.templating import render
 from snellen.report.thumbnails import Thumbnails
 from snellen.report.totals import data_totals, headline_rows, network_totals, run_totals
@@ -61,6 +62,7 @@ def _page(result: Result, scores: Performance | None, root: Path | None, allowan
         "data": portrait(result, result.data, for_samples) if result.data else None,
         "network": architecture(result.network, result.data, root if over else None) if result.network else None,
         "run": training(result.run) if result.run else None,
+        "preflight": preflight(result.run, result.pictures),
         "scores": scores,
         "galleries": _galleries(result, for_scores),
         "ledger": _ledger(result),
