@@ -30,7 +30,7 @@ def strides_of_a_large_network(program: Program) -> None:
     program.model.stem.append(nn.AvgPool2d(16))
 
 
-@cases.mutant(78, ["mlp", "binary"], accepts=NARROW, place={"mlp": "2", "binary": "2"})
+@cases.mutant(78, ["mlp"], accepts=NARROW, place="2")
 def hidden_layer_of_one_unit(program: Program) -> None:
     """The second hidden layer has one unit."""
     first, last = program.model[0], program.model[-1]

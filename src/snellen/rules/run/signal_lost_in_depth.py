@@ -6,7 +6,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Place, Rule, RuleOptions
 from snellen.rules._causes import NETWORK_FAULTS
-from snellen.rules.run._layers import at_start
+from snellen.rules.run._layers import at_start, saturating
 from snellen.watching.facts import RunFacts
 
 
@@ -22,7 +22,8 @@ class SignalLostInDepth(Rule):
     ## How it is computed
     Spread of a layer: root mean square of what differs between samples over that of all. Fires where the network has
     at least `layers` measured layers, an early one has a spread above `alive`, and the last with weights other than
-    zero has one below `lost`. Names the first layer below it.
+    zero has one below `lost`. Names the first layer below it. Stacks of sigmoid or tanh are left to
+    vanishing-gradient.
 
     ## Example
         signal-lost-in-depth of the output of fc9 1e-6 differs between samples (limit 1e-3), of fc1 0.6
@@ -45,7 +46,6 @@ class SignalLostInDepth(Rule):
         "initial-weights-off-scale",
         "constant-input",
         "dead-relu",
-        "vanishing-gradient",
         "variance-lost-through-depth",
         "norm-over-wrong-axis",
         *NETWORK_FAULTS,
@@ -58,6 +58,8 @@ class SignalLostInDepth(Rule):
         """Share of the output that differs between samples; ten plain layers with torch's defaults keep 3e-3."""
         alive: float = 0.05
         """Share in an early layer from which the input does vary."""
+        squashed: float = 0.5
+        """Sigmoids and tanhs a measured layer from which vanishing-gradient judges instead."""
         layers: int = 3
         """Measured layers before anything is said."""
 
@@ -66,6 +68,8 @@ class SignalLostInDepth(Rule):
         o = self.options
         spread, rms = at_start(run, "spread"), at_start(run, "rms")
         zeros = set(run.parameters.filter(pl.col("start_norm") == 0)["name"].to_list())
+        if len(list(saturating(run))) >= o.squashed * len(spread):
+            return  # Sigmoid and tanh squash the signal by design: their gradient tells whether that is too much.
         live = {n: s for n, s in spread.items() if rms.get(n, 0.0) > 0 and f"{n}.weight" not in zeros}
         names = list(live)
         if len(names) < o.layers or not max(list(live.values())[:2]) > o.alive or not live[names[-1]] < o.lost:

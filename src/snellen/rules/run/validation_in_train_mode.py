@@ -54,8 +54,9 @@ class ValidationInTrainMode(Rule):
             passes = int(wrong["calls"].sum())
             yield Finding(
                 message=(
-                    f"{passes} of {passes} validation passes ran in train() mode (limit 0) with {sensitive['value']:.0f} "
-                    "layers that act otherwise in eval(): the score is not that of the model that will be used"
+                    f"{passes} of {passes} validation passes ran in train() mode (limit 0) with "
+                    f"{sensitive['value']:.0f} layers that act otherwise in eval(): the score is not that of the model "
+                    "that will be used"
                 ),
                 place=Place(step=int(wrong["first_step"][0])),
                 affected=passes,
