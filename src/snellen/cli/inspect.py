@@ -74,8 +74,8 @@ def inspect(
     settings = common.settings_from(select, ignore, fail_on)
     with common.progress_bar() as progress:
         result = run(
-            model, _shape(input), input_size=size, batch=batch, data=data, num_classes=classes, effective=effective,
-            time=time, settings=settings, progress=progress,
+            model, input_shape(input), input_size=size, batch=batch, data=data, num_classes=classes,
+            effective=effective, time=time, settings=settings, progress=progress,
         )  # fmt: skip
     common.write_result(result, format, output)
     if format is Format.TEXT and output is None and result.network is not None:
@@ -84,7 +84,8 @@ def inspect(
     raise typer.Exit(common.exit_code(result))
 
 
-def _shape(text: str | None) -> tuple[int, ...] | None:
+def input_shape(text: str | None) -> tuple[int, ...] | None:
+    """The shape of one input from `3x640x480`; None stays None."""
     if text is None:
         return None
     parts = text.lower().replace("×", "x").split("x")
