@@ -49,9 +49,9 @@ class BoxesOffObjects(Rule):
 
         boxes: int = 150
         """Boxes compared."""
-        t: float = 1.0
-        """Standard errors."""
-        gain: float = 1.1
+        t: float = 2.5
+        """Standard errors; shapes have 15 and more."""
+        gain: float = 1.25
         """Contrast of the given boxes over that of strange ones; shapes have 5 and more."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._measures import measure
+from snellen.rules.run._measures import measure, number
 from snellen.watching.facts import RunFacts
 
 
@@ -19,8 +19,8 @@ class DegenerateTargetBoxes(Rule):
     holds one, often only with augmentation that crops.
 
     ## How it is computed
-    Counts training boxes with x2 <= x1 or y2 <= y1; fires from `least` on. When most are reversed because the numbers
-    are something else, the finding is folded under the one that says so.
+    Counts training boxes with x2 <= x1 or y2 <= y1; fires from `least` on, unless more than `reversed_share` of the
+    boxes are turned inside out: then the numbers are no corners, which is another rule's matter.
 
     ## Example
         degenerate-target-boxes 78 of 3462 boxes have no area; the first at step 0, image 11 box 0: [9, 9, 9, 17]
@@ -49,11 +49,15 @@ class DegenerateTargetBoxes(Rule):
 
         least: int = 1
         """Boxes without area."""
+        reversed_share: float = 0.05
+        """Share of boxes with x2 < x1 or y2 < y1 above which the numbers are no corners at all, and mean another thing."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         row = measure(run, "degenerate-boxes")
         if row is None or row["value"] < self.options.least:
+            return
+        if number(run, "reversed-boxes", "training") > self.options.reversed_share:
             return
         yield Finding(
             message=(
