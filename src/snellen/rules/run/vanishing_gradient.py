@@ -49,7 +49,6 @@ class VanishingGradient(Rule):
         "constant-input",
         "lr-too-high",
         "softmax-over-batch",
-        "gradient-always-zero",
         "layer-without-gradient",
         *NETWORK_FAULTS,
         "signal-lost-in-depth",
