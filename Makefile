@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Test workers share the cores; one thread each keeps them from fighting.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: env demo sick test lint types docs constraints clean
+.PHONY: env demo sick test lint types docs constraints chart clean
 
 env: $(VENV)/.installed
 
@@ -33,6 +33,11 @@ types: env
 
 docs: env
 	$(BIN)/python docs/generate.py
+
+# The benchmark of faulty and healthy trainings, all cases and three seeds; goes on where it was interrupted. Other tools:
+# make chart CHART='--tools torchmortem guardtower --peer-python /tmp/peers/bin/python'
+chart: env
+	$(TEST_ENV) $(BIN)/python -m benchmarks.chart.run --page $(CHART)
 
 # Pins every package at what is installed now; run it after changing a dependency.
 constraints: env

@@ -248,7 +248,7 @@ def zero_init_residual(program: Program) -> None:
     for m in program.model.modules():
         if isinstance(m, networks.Residual):
             nn.init.zeros_(m.bn2.weight)
-    program.epochs, program.scheduler = 8, None
+    program.lr, program.epochs, program.scheduler = 0.02, 8, None
 
 
 @cases.healthy("mlp")

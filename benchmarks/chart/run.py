@@ -84,7 +84,7 @@ class Worker:
         """End the process."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()  # Waits, and closes the pipes.
             self.process = None
 
 
