@@ -21,6 +21,8 @@ from snellen.facts import table
 from snellen.progress import Progress, silent
 from snellen.watching.facts import RunFacts
 
+SHARE = 0.85
+"""Part of the time that the experiments get; judging and drawing take some too, and a last step may be slow."""
 BATCHES = 4
 """Batches of a loader that the sweep of learning rates takes in turn."""
 
@@ -49,7 +51,7 @@ def preflight_facts(
         with generators_kept():
             subjects = [subject_of(model, b, loss_fn, optimizer) for b in _batches(batch_or_loader)]
         subjects = _as_it_runs(subjects)
-        rows = everything(subjects[0], seconds - (time.perf_counter() - began), progress, subjects)
+        rows = everything(subjects[0], SHARE * seconds - (time.perf_counter() - began), progress, subjects)
     except (CannotRunError, ValueError) as error:
         events.append({"kind": "preflight-refused", "message": f"the experiments cannot be made: {error}"})
     subject = subjects[0] if subjects else Subject(model, None, None, loss_fn, optimizer)

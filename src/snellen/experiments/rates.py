@@ -70,7 +70,8 @@ def rate_range(subject: Subject, clock: Clock, batches: Sequence[Subject] = ()) 
     if clock.passes(subject.count) < 3 * LEAST_SWEEP:
         yield subject.row("lr-suggestion", None, detail=f"left out: time for less than {LEAST_SWEEP} steps")
         return
-    turn = batches or (subject,)
+    # A part of the batch stands for what a batch of the loader would cost too much for.
+    turn = batches if batches and subject.count == batches[0].count else (subject,)
     points: list[tuple[float, float]] = []
     smooth = best = math.nan
     base = max((g["lr"] for g in optimizer.param_groups), default=0.0)

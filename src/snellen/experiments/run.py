@@ -11,7 +11,7 @@ from snellen.experiments.fitting import overfit_one_batch
 from snellen.experiments.linearity import midpoint
 from snellen.experiments.losses import batch_size, initial_loss
 from snellen.experiments.nest import samples
-from snellen.experiments.rates import rate_range, rate_trials
+from snellen.experiments.rates import LEAST_SWEEP, rate_range, rate_trials
 from snellen.experiments.reach import gradient_reach, memory, optimizer_coverage
 from snellen.experiments.sequences import future, padding, token_order
 from snellen.experiments.snapshot import restored
@@ -46,6 +46,8 @@ OUTPUT_LEVEL: tuple[Passes, ...] = (
 )
 """Experiments on outputs alone."""
 
+CAUTION = 1.3
+"""A pass may take so much longer than the dearest before it."""
 LEAST_STEPS = 20
 """Steps below which learning a batch by heart says nothing."""
 
@@ -84,8 +86,8 @@ def everything(
         ("mode-loss", lambda: _each(half, (BOTH_MODES,), clock)),
         ("memory", lambda: _each(subject, (Passes("memory", memory, 3),), clock)),
         ("overfit", lambda: _learned(subject, clock)),
-        ("lr-trial", _timed(subject, "lr-trial", lambda s: rate_trials(s, clock.part(clock.left * 0.6)), clock)),
-        ("lr-range", _timed(subject, "lr-suggestion", lambda s: rate_range(s, clock, batches), clock)),
+        ("lr-trial", _timed(subject, few, "lr-trial", lambda s: rate_trials(s, clock.part(clock.left * 0.45)), clock)),
+        ("lr-range", _timed(subject, few, "lr-suggestion", lambda s: rate_range(s, clock, batches), clock)),
     ]  # fmt: skip
     for number, (name, stage) in enumerate(stages):
         progress("preflight", number, len(stages), name)
@@ -110,11 +112,14 @@ def _learned(subject: Subject, clock: Clock) -> Iterator[Row]:
         yield from _each(later, (OUTPUT_LEVEL[0], OUTPUT_LEVEL[4]), clock)
 
 
-def _timed(subject: Subject, name: str, run: Experiment, clock: Clock) -> Callable[[], Iterable[Row]]:
+def _timed(subject: Subject, few: Subject, name: str, run: Experiment, clock: Clock) -> Callable[[], Iterable[Row]]:
+    """On the batch, or on `few` of its samples where steps on all of them would not fit."""
+
     def stage() -> Iterable[Row]:
         if clock.left <= 0:
             return [subject.row(name, None, detail="left out: time")]
-        return _safely(subject, name, run)
+        whole = clock.passes(samples(subject.inputs) or 1) > 6 * LEAST_SWEEP
+        return _safely(subject if whole else few, name, run)
 
     return stage
 
@@ -131,7 +136,7 @@ def _each(subject: Subject, parts: Iterable[Passes], clock: Clock) -> Iterator[R
     """Run `parts` one after the other; one that would not fit into the time is named and left out."""
     count = samples(subject.inputs) or 1
     for part in parts:
-        if clock.left <= 0 or part.passes > clock.passes(count):
+        if clock.left <= 0 or CAUTION * part.passes > clock.passes(count):
             yield subject.row(part.name, None, detail="left out: time")
             continue
         began = time.perf_counter()
