@@ -46,13 +46,16 @@ class NetworkComparison:
     def notes(self) -> list[str]:
         """What must be known to read the table: conventions, sources, assumptions."""
         told = [self.convention, f"training memory: batch {self.batch}, {self.optimizer}, float32"]
-        sources = [s for s in self.networks["scored"].drop_nulls().unique(maintain_order=True) if SOURCE in s]
-        if sources:
+        sources = self.networks["scored"].drop_nulls().unique(maintain_order=True).to_list()
+        told += [f"score: {source}" for source in sources]
+        if any(SOURCE in source for source in sources):
             told.append("published accuracies are of weights of their time, not of those served today")
         machines = {f.timed_on.partition(", median")[0] for f in self.facts if f.timed_on}
         told += [f"time: {machine}" for machine in sorted(machines)]
         shapes = {tuple(f.input_shape) for f in self.facts}
-        if len(shapes) > 1:
+        if len(shapes) == 1:
+            told.append(f"input: {' × '.join(str(n) for n in next(iter(shapes)))}")
+        else:
             told.append("the inputs differ, and with them all costs but the parameters")
         told += [f"{f.name}: {text}" for f in self.facts for text in f.assumptions or []]
         return told

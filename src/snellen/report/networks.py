@@ -37,10 +37,10 @@ def networks_rows(found: NetworkComparison) -> tuple[list[str], list[list[str]]]
                 "receptive field": _field(row),
                 "time": duration(row["seconds"]) if row["seconds"] is not None else "",
                 "score": f"{100 * row['score']:.1f} %" if row["score"] is not None else "",
-                "of": plain(row["scored"] or "", 120),
             }
         )
-    head = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
+    same = len({row["input"] for row in rows}) == 1  # Then a note tells it.
+    head = [name for name in rows[0] if any(row[name] for row in rows) and not (same and name == "input")]
     return head, [[row[name] or "–" for name in head] for row in rows]
 
 
@@ -55,17 +55,14 @@ def _field(row: dict[str, object]) -> str:
 def networks_text(found: NetworkComparison) -> str:
     """A table, then what must be known to read it."""
     head, rows = networks_rows(found)
-    shown = [i for i, name in enumerate(head) if name != "of"]
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for i in shown:
-        grid.add_column(head[i], justify="left" if i == 0 else "right", overflow="fold")
+    for i, name in enumerate(head):
+        grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(row[i]) for i in shown))
+        grid.add_row(*(Text(cell) for cell in row))
     buffer = io.StringIO()
     Console(file=buffer, width=190, color_system=None).print(grid)
-    sources = found.networks["scored"].drop_nulls().unique(maintain_order=True)
-    lines = [*buffer.getvalue().splitlines(), "", *(f"score: {plain(s, 200)}" for s in sources)]
-    lines += [plain(note, 200) for note in found.notes]
+    lines = [*buffer.getvalue().splitlines(), "", *(plain(note, 300) for note in found.notes)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
