@@ -50,7 +50,7 @@ class DegenerateTargetBoxes(Rule):
         least: int = 1
         """Boxes without area."""
         reversed_share: float = 0.05
-        """Share of boxes with x2 < x1 or y2 < y1 above which the numbers are no corners at all, and mean another thing."""
+        """Share of boxes with x2 < x1 or y2 < y1 above which the numbers are no corners at all."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""

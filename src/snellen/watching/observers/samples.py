@@ -81,11 +81,9 @@ class SampleObserver:
         if self._leaf_seen and self._handles:
             self.detach()
         x = _rows_of(batch.inputs)
-        if x is None or self._rows[batch.phase] >= ROWS:
+        if x is None or not x.numel() or self._rows[batch.phase] >= ROWS:
             return
         count, flat = len(x), x.reshape(len(x), -1)
-        if not count or not flat.shape[1]:
-            return
         self._rows[batch.phase] += count
         pick, factors = self._pick(flat.shape[1], flat.device)
         values = flat.index_select(1, pick)
