@@ -1,59 +1,192 @@
-"""Cost of the recorder on a step of training: `python benchmarks/watch_overhead.py [cpu|cuda]`.
+"""Cost of watching on a step of training: `python benchmarks/watch_overhead.py [cpu|cuda] [--networks ...]`.
 
-Watched and unwatched blocks of steps alternate, so that a noisy machine hits both; printed are the medians and the
-median of the pairwise ratios.
+Two like networks are trained in turn in one process, one of them watched, so that a noisy machine hits both; a block of
+steps holds one sampled step, as a long run at the default settings does. Printed for each network are the medians, and
+the median, best and worst ratio of neighbouring blocks; last the median and the worst of the networks' medians.
+`--parts` adds which part of the watch takes the time.
 """
 
+import argparse
 import statistics
-import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torchvision.models import resnet18
 
-from snellen.watching import Recorder
+import snellen
+from snellen.models import create, model_names
+from snellen.models.detection.ssdlite import Target, assign, detection_loss
+from snellen.watching.watch import EVERY
+
+Step = Callable[[], tuple[Tensor, Any, Any, Any]]
+"""Forward pass: loss, inputs, targets, outputs."""
 
 
-def main(device: str, block: int = 20, pairs: int = 8) -> None:
-    """Time `pairs` pairs of `block` steps of a ResNet-18; a block holds one sampled step, as a long run does."""
-    torch.set_num_threads(1)
+def _images(batch: int, size: int, device: str) -> Tensor:
+    return torch.randn(batch, 3, size, size, device=device)
+
+
+def resnet(device: str) -> tuple[nn.Module, Step]:
+    """ResNet-18."""
+    from torchvision.models import resnet18
+
+    batch, size = (16, 96) if device == "cpu" else (64, 224)
+    model = resnet18(num_classes=10).to(device)
+    x, y = _images(batch, size, device), torch.randint(10, (batch,), device=device)
+
+    def step() -> tuple[Tensor, Any, Any, Any]:
+        out = model(x)
+        return F.cross_entropy(out, y), x, y, out
+
+    return model, step
+
+
+def vit(device: str) -> tuple[nn.Module, Step]:
+    """ViT-small/16."""
+    import timm
+
+    batch, size = (4, 224) if device == "cpu" else (32, 224)
+    model = timm.create_model("vit_small_patch16_224", num_classes=10).to(device)
+    x, y = _images(batch, size, device), torch.randint(10, (batch,), device=device)
+
+    def step() -> tuple[Tensor, Any, Any, Any]:
+        out = model(x)
+        return F.cross_entropy(out, y), x, y, out
+
+    return model, step
+
+
+class UNet(nn.Module):
+    """Four levels of 32 to 256 channels (Ronneberger et al. 2015, with batch norm and half the width)."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        widths = (32, 64, 128, 256)
+        self.down = nn.ModuleList(self.block(a, b) for a, b in zip((3, *widths[:-1]), widths, strict=True))
+        ups = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in ups)
+        self.merge = nn.ModuleList(self.block(2 * b, b) for _, b in ups)
+        self.head = nn.Conv2d(widths[0], classes, 1)
+
+    @staticmethod
+    def block(a: int, b: int) -> nn.Sequential:
+        """Two convolutions."""
+        return nn.Sequential(
+            nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(),
+            nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of every pixel."""
+        kept = []
+        for index, block in enumerate(self.down):
+            x = block(x if index == 0 else F.max_pool2d(x, 2))
+            kept.append(x)
+        for up, merge, skip in zip(self.up, self.merge, kept[-2::-1], strict=True):
+            x = merge(torch.cat([up(x), skip], 1))
+        return self.head(x)
+
+
+def unet(device: str) -> tuple[nn.Module, Step]:
+    """A U-Net."""
+    batch, size = (2, 128) if device == "cpu" else (16, 256)
+    model = UNet().to(device)
+    x, y = _images(batch, size, device), torch.randint(5, (batch, size, size), device=device)
+
+    def step() -> tuple[Tensor, Any, Any, Any]:
+        out = model(x)
+        return F.cross_entropy(out, y), x, y, out
+
+    return model, step
+
+
+def detector(device: str) -> tuple[nn.Module, Step]:
+    """Our own detector, with its own loss."""
+    batch, size = (4, 320) if device == "cpu" else (16, 320)
+    name = model_names("detection")[0]
+    model = create(name, task="detection", num_classes=5, image_size=size).to(device)
+    x = _images(batch, size, device)
+    targets = []
+    for _ in range(batch):
+        corner = torch.rand(3, 2, device=device) * size * 0.6
+        boxes = torch.cat([corner, corner + size * 0.3], 1)
+        targets.append(Target(boxes, torch.randint(5, (3,), device=device)))
+
+    def step() -> tuple[Tensor, Any, Any, Any]:
+        out = model(x)
+        terms = detection_loss(out, targets, assign(out, targets))
+        loss = torch.stack([t.total / t.weight.clamp(min=1) for t in terms.values()]).sum()
+        return loss, x, targets, out
+
+    return model, step
+
+
+NETWORKS = {"ResNet-18": resnet, "ViT-small": vit, "U-Net": unet, "detector": detector}
+
+
+def measure(name: str, device: str, pairs: int, parts: bool) -> float:
+    """Print the cost on one network and return the median ratio."""
     # On one thread the process's own time is the cost; other programs on the machine do not enter it.
     clock = time.process_time if device == "cpu" else time.perf_counter
-    size, batch = (64, 16) if device == "cpu" else (224, 64)
-    model = resnet18(num_classes=10).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    x, y = torch.randn(batch, 3, size, size, device=device), torch.randint(10, (batch,), device=device)
-    recorder = Recorder(model, optimizer, every=20)
 
-    def steps(watched: bool) -> float:
+    def made() -> tuple[nn.Module, Step, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model, forward = NETWORKS[name](device)
+        return model, forward, torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def steps(forward: Step, optimizer: torch.optim.Optimizer, count: int, watch: snellen.Watch | None) -> float:
         begin = clock()
-        for _ in range(block):
+        for _ in range(count):
+            loss, x, y, out = forward()
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
-            value = loss.item()
-            if watched:
-                recorder.step(loss=value)
-        return (clock() - begin) / block
+            loss.item()
+            if watch is not None:
+                watch.step(loss=loss, inputs=x, targets=y, outputs=out)
+        return (clock() - begin) / count
 
-    recorder._probes.attach()
-    steps(True)  # past the first steps, which are all sampled
-    recorder._probes.detach()
+    _, plain, plain_optimizer = made()
+    model, watched, optimizer = made()
+    watch = snellen.watch(model, optimizer)
+    watch.start()
+    # Past the first steps, which are all sampled, and past the experiments on the first batch.
+    steps(plain, plain_optimizer, 5, None)
+    steps(watched, optimizer, 21, watch)
     off, on = [], []
+    before = dict(watch.ledger.seconds)
     for _ in range(pairs):
-        off.append(steps(False))
-        recorder._probes.attach()
-        on.append(steps(True))
-        recorder._probes.detach()
+        off.append(steps(plain, plain_optimizer, EVERY, None))
+        on.append(steps(watched, optimizer, EVERY, watch))
+    spent = {k: (v - before.get(k, 0.0)) / EVERY / pairs for k, v in watch.ledger.seconds.items()}
     ratios = [b / a for a, b in zip(off, on, strict=True)]
+    alone, with_it = statistics.median(off) * 1e3, statistics.median(on) * 1e3
     print(
-        f"ResNet-18, {device}, batch {batch} of {size}: {statistics.median(off) * 1e3:.1f} ms alone, "
-        f"{statistics.median(on) * 1e3:.1f} ms watched, {statistics.median(ratios) - 1:+.1%} "
-        f"(pairs {min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%})"
+        f"{name:10} {device}: {alone:7.1f} ms alone, {with_it:7.1f} watched, "
+        f"median {statistics.median(ratios):.3f}, best {min(ratios):.3f}, worst {max(ratios):.3f}",
+        flush=True,
     )
+    if parts:
+        share = {k: f"{v / statistics.median(off):.2%}" for k, v in sorted(spent.items(), key=lambda i: -i[1])[:9]}
+        print("          ", share, watch.ledger.failures)
+    return statistics.median(ratios)
+
+
+def main() -> None:
+    """Measure the networks asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("device", nargs="?", default="cpu")
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--parts", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = [measure(name, options.device, options.pairs, options.parts) for name in options.networks]
+    print(f"median of the networks {statistics.median(found):.3f}, worst {max(found):.3f}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "cpu")
+    main()

@@ -50,6 +50,70 @@ def test_a_watched_run_is_bit_for_bit_the_unwatched_one(bf16: bool) -> None:
     assert watch.facts().steps["loss"].to_list() == expected
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x.view(-1, 8, 8))[0][:, -1])
+
+
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x.view(-1, 8, 8)).mean(1))
+
+
+@pytest.mark.parametrize("kind", [Recurrent, Attends])
+def test_other_networks_are_not_changed_either(kind: type[nn.Module], tmp_path: Path) -> None:
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = kind()
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    expected = loop(*made(), None, steps=25)
+    model, optimizer = made()
+    with snellen.watch(model, optimizer, tmp_path / "run", loss_fn=F.cross_entropy) as watch:
+        assert loop(model, optimizer, watch, steps=25) == expected
+
+
+def gan(watched: bool) -> list[float]:
+    torch.manual_seed(0)
+    maker, judge = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2)), nn.Linear(8, 1)
+    optimizers = [torch.optim.Adam(m.parameters(), 1e-2) for m in (judge, maker)]
+    watch = snellen.watch([judge, maker], optimizers) if watched else None
+    if watch:
+        watch.start()
+    losses = []
+    for _ in range(30):
+        fake = maker(torch.randn(8, 4))
+        optimizers[0].zero_grad()
+        first = F.softplus(-judge(torch.randn(8, 8))).mean() + F.softplus(judge(fake.detach())).mean()
+        first.backward()
+        optimizers[0].step()
+        optimizers[1].zero_grad()
+        second = F.softplus(-judge(fake)).mean()
+        second.backward()
+        optimizers[1].step()
+        losses += [first.item(), second.item()]
+        if watch:
+            watch.step(loss=first + second)
+    if watch:
+        watch.finish()
+        assert not watch.ledger.failures
+    return losses
+
+
+def test_several_optimizers_are_not_changed_either() -> None:
+    assert gan(watched=True) == gan(watched=False)
+
+
 def test_a_report_names_a_fault_and_is_silent_without_one() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
