@@ -1,6 +1,7 @@
 """See NormOverWrongAxis."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
 from snellen.rules.run._layers import modules, widths
@@ -21,8 +22,8 @@ class NormOverWrongAxis(Rule):
     ## How it is computed
     `normalized_shape` (or `num_features`) of one axis, the input's shape in the first forward pass, and all numbers of
     features that linear layers, convolutions, embeddings and recurrent layers take or give. Fires when the normalised
-    length is none of them, divides none (heads), and axis 1 (layer norm) or the last (batch norm) is one. A function
-    call that normalises all axes of its input, the first included, always fires.
+    length is none of them, divides none where heads have an axis of their own, and axis 1 (layer norm) or the last
+    (batch norm) is one. A function call that normalises all axes of its input, the first included, always fires.
 
     ## Example
         norm-over-wrong-axis norm1 normalises 17 values of (32, 32, 17): no layer has 17 features, axis 1 has 32
@@ -42,7 +43,14 @@ class NormOverWrongAxis(Rule):
     category = Category.CORRECTNESS
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
-        """Yield one finding for each such layer."""
+        """Yield at most one finding for the run, at the first such layer."""
+        found = list(self._each(run))
+        if found:
+            yield replace(
+                found[0], evidence={"layers": [f.place.layer for f in found][:20]}, affected=len(found), of=None
+            )
+
+    def _each(self, run: RunFacts) -> Iterator[Finding]:
         known = widths(run)
         for row in modules(run):
             function = row["kind"] == "aten.native_layer_norm"
@@ -62,7 +70,7 @@ class NormOverWrongAxis(Rule):
                 length, other, axis = row["settings"].get("num_features"), shape[-1], len(shape) - 1
             else:
                 continue
-            if length is None or length == other or other not in known or any(w % length == 0 for w in known):
+            if length is None or length == other or other not in known or _one_head(length, shape, known):
                 continue
             yield self._finding(
                 layer,
@@ -76,3 +84,8 @@ class NormOverWrongAxis(Rule):
             place=Place(layer=layer or None),
             fix=Fix(FixSafety.UNSAFE, "normalise over the features: transpose before, or give their number"),
         )
+
+
+def _one_head(length: int, shape: Sequence[int], known: set[int]) -> bool:
+    """Whether it may be the width of a head, normalised where heads have an axis of their own, or simply a width."""
+    return length in known or (len(shape) > 3 and any(width % length == 0 for width in known))

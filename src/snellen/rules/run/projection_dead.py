@@ -1,6 +1,7 @@
 """See ProjectionDead."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
 from snellen.rules.run._layers import always_zero, at_start, gradients, owner
@@ -48,7 +49,13 @@ class ProjectionDead(Rule):
     )
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
-        """Yield one finding for each such projection."""
+        """Yield at most one finding for the run, at the first such projection."""
+        found = list(self._each(run))
+        if found:
+            names = [f.evidence["parameter"] for f in found]
+            yield replace(found[0], evidence={"parameter": names[0], "parameters": names[:20]}, affected=len(found))
+
+    def _each(self, run: RunFacts) -> Iterator[Finding]:
         norms = gradients(run) | gradients(run, "part_grad_norm")
         zero = always_zero(norms)
         parameters = {r["name"]: r for r in run.parameters.iter_rows(named=True) if len(r["shape"]) == 2}
@@ -73,6 +80,5 @@ class ProjectionDead(Rule):
             message=f"{name} {what}: of {count} projections this one does not learn",
             place=Place(layer=owner(name.partition("[")[0])),
             evidence={"parameter": name},
-            of=count,
             fix=Fix(FixSafety.UNSAFE, f"let {name} train, from a random start"),
         )
