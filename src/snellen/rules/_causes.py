@@ -85,7 +85,11 @@ LOOP_FAULTS = (
 )
 """What is wrong with the order of calls, the optimizer or the graph of a run."""
 
+TRIAL_FAULTS = ("linear-network", "samples-mixed")
+"""What experiments on a watched model show of its wiring."""
+
 RUN_FAULTS = (
+    *TRIAL_FAULTS,
     *LOOP_FAULTS,
     *LOSS_FAULTS,
     *DATA_FAULTS,

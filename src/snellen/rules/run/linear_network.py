@@ -40,7 +40,7 @@ class LinearNetwork(Rule):
     name = "linear-network"
     code = "RUN060"
     category = Category.CORRECTNESS
-    causes = ("missing-nonlinearity", "dead-relu")
+    causes = ("missing-nonlinearity",)
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -36,7 +36,7 @@ class LossScalesWithBatch(Rule):
     name = "loss-scales-with-batch"
     code = "RUN066"
     category = Category.STYLE
-    causes = ("broadcast-loss",)
+    causes = ("broadcast-loss", "loss-summed-over-batch")
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules._causes import DEPTH_FAULTS, NETWORK_FAULTS
+from snellen.rules._causes import DEPTH_FAULTS, NETWORK_FAULTS, TRIAL_FAULTS
 from snellen.rules.run._measures import measure, number
 from snellen.watching.facts import RunFacts
 
@@ -43,6 +43,7 @@ class NoisyLabels(Rule):
         "labels-carry-no-information",
         "rows-under-two-labels",
         "class-pure-batches",
+        *TRIAL_FAULTS,
         *DEPTH_FAULTS,
         *NETWORK_FAULTS,
     )

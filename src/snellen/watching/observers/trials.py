@@ -86,6 +86,7 @@ class Trials:
 
     def _experiment(self, batch: Batch, clock: Clock, modes: bool) -> None:
         assert self._model is not None
+        _room_for(self._model)
         model = copy_without_hooks(self._model, OWNER)
         inputs = mapped(batch.inputs, _alone)
         targets = mapped(batch.targets, _alone)
@@ -142,6 +143,15 @@ def _inner(model: nn.Module) -> nn.Module:
 
 
 WRAPPERS = ("OptimizedModule", "DistributedDataParallel", "DataParallel")
+
+
+def _room_for(model: nn.Module) -> None:
+    """Raises CannotRunError where a copy of the model would take more than half of what its GPU has free."""
+    first = next(model.parameters(), None)
+    if first is not None and first.is_cuda:
+        size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+        if 2 * size > torch.cuda.mem_get_info(first.device)[0]:
+            raise CannotRunError(f"no room on the GPU for a copy of {size / 2**30:.1f} GiB")
 
 
 def _number(loss: Any) -> Any:
