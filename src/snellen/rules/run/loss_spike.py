@@ -46,7 +46,6 @@ class LossSpike(Rule):
         "no-positive-targets",
         "degenerate-target-boxes",
         "optimizer-state-lost",
-        "lr-too-high",
         "gradients-not-cleared",
         "negative-loss",
     )
