@@ -24,6 +24,7 @@ from tests.rules import (
     run_data_injections,
     run_depth_injections,
     run_injections,
+    run_loop_injections,
     run_loss_injections,
     run_trial_injections,
 )
@@ -37,6 +38,7 @@ WINGS = {
     "copies": duplicate_injections,
     "network": network_injections,
     "run": run_injections,
+    "loop of a run": run_loop_injections,
     "losses of a run": run_loss_injections,
     "experiments": run_trial_injections,
     "run, depth": run_depth_injections,
