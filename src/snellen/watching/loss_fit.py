@@ -25,6 +25,9 @@ LEAST_SPREAD = 20.0
 """A solved factor is believed when the form's value varies by this many tolerances between batches."""
 OF_CLASSES = ("class-ids", "cast-ids", "one-hot")
 """Kinds of targets that are class ids."""
+SMALL = 1e-2
+"""Looks with a loss below this share of the largest are left out, if enough remain: logarithms of probabilities near 1
+are differences of like numbers, and lose digits."""
 LEAST_LOSS = 1e-7
 """Smaller losses are rounding and agree with anything."""
 
@@ -98,6 +101,9 @@ def fit(looks: Sequence[Look]) -> dict[str, Any]:
     usable = [k for k in looks if math.isfinite(k.loss) and abs(k.loss) > LEAST_LOSS]
     if len(usable) < LEAST_BATCHES:
         return {}
+    top = max(abs(k.loss) for k in usable)
+    clear = [k for k in usable if abs(k.loss) >= SMALL * top]
+    usable = clear if len(clear) >= LEAST_BATCHES else usable
     tolerance = LOW_TOLERANCE if any(k.low_precision for k in usable) else TOLERANCE
     forms = [f for f in usable[0].values if all(f in k.values for k in usable)]
     found = _exact(forms, usable, tolerance)

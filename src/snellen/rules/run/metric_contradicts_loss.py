@@ -65,6 +65,8 @@ class MetricContradictsLoss(Rule):
             return
         if known["reduction"] != "mean" or known["scale"] != 1.0 or known["weights"] or known["sign"] < 0:
             return
+        if known["ignored"] is not None or known["ignored_share"] > 0 or known["before"]:
+            return  # The loss leaves samples out that the metric counts.
         if not run.metric_name.lower().replace("_", "-").startswith(("acc", "top1", "top-1", "val-acc", "train-acc")):
             return
         smoothing = min(known["smoothing"], 0.99)
