@@ -36,10 +36,10 @@ ABOUT = """\
 Made by `python -m benchmarks.chart.calibration --write docs/calibration.md`; do not edit. {runs} healthy runs of \
 {cases} recipes (`benchmarks/chart/healthy*.py`, seeds {seeds}; the recipes of kind "unseen" are never used) were \
 watched, and judged anew with each numeric option moved up and down, one at a time. *speaks at* is the value nearest \
-to the default at which the rule, alone, speaks of a healthy run, and *margin* the factor between the two; *runs* is the \
-number of healthy runs that it then speaks of, and *first* is one of them. A margin of "> 100" says that no factor up \
-to 100, up or down, makes it speak. Options that count steps, samples or classes say how much must be seen and not how \
-bad it must be; they are in the table, too. Options whose default is 0 are left out, as there is no factor of 0."""
+to the default at which the rule, alone, speaks of a healthy run; *margin* is the factor between the two; *runs* is \
+the number of healthy runs that it then speaks of, and *first* is one of them. A margin of "> 100" says that no factor \
+up to 100, up or down, makes it speak. Options that count steps, samples or classes say how much must be seen and not \
+how bad it must be; they are in the table, too. Options whose default is 0 are left out, as there is no factor of 0."""
 
 
 @dataclass(frozen=True)

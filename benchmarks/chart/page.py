@@ -10,14 +10,15 @@ from benchmarks.chart.case import Case, all_cases
 from benchmarks.chart.score import UNION, Judged, Scores, judge_all, scores
 
 HEAD = (
-    "faulty runs", "detected", "cause first", "in first 3", "precision", "place", "median step", "healthy runs",
-    "with an alarm",
+    "faulty runs", "detected", "cause first", "in first 3", "precision", "place", "median step", "mended",
+    "healthy runs", "with an alarm",
 )  # fmt: skip
 LEGEND = """\
 *detected*: any error or warning. *cause first*, *in first 3*: an accepted diagnosis is the first, or among the first \
 three, of what the tool calls root causes. *precision*: of distinct error and warning rules per run, faulty and \
 healthy, those that are an accepted diagnosis or the consequence of one. *place*: of named runs whose case has a \
-place, those where it is right. *median step*: when the cause was first named, with seed 0. *with an alarm*: healthy \
+place, those where it is right. *median step*: when the cause was first named, with seed 0. *mended*: of the runs that \
+suffered from what a setting of the recipe can mend, those that the offered setting mended. *with an alarm*: healthy \
 runs with any error or warning. Thresholds were set on runs of kind "healthy" and never on those of kind "unseen"."""
 Table = list[list[str]]
 
@@ -31,7 +32,8 @@ def cells(s: Scores) -> list[str]:
     """The values under `HEAD`."""
     return [
         str(s.faulty), percent(s.detected), percent(s.first), percent(s.third), percent(s.precision), percent(s.place),
-        "–" if s.steps is None else f"{s.steps:g}", str(s.healthy), f"{s.false_alarms}" if s.healthy else "–",
+        "–" if s.steps is None else f"{s.steps:g}", percent(s.mended), str(s.healthy),
+        f"{s.false_alarms}" if s.healthy else "–",
     ]  # fmt: skip
 
 

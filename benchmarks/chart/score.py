@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.chart.case import Case
 from benchmarks.chart.peers import MODULES
+from benchmarks.chart.repair import mended
 
 Row = Mapping[str, Any]
 UNION = "union of peers"
@@ -46,6 +47,8 @@ class Judged:
     """Step at which it was first named; None: not named, or the tool does not say."""
     failed: bool
     """The tool itself raised an error."""
+    mended: bool | None = None
+    """Whether the offered settings mended it; None: its score had not suffered, or no setting of a recipe could."""
 
     @property
     def detected(self) -> bool:
@@ -76,7 +79,15 @@ def judge(row: Row, case: Case, means: Callable[[str], frozenset[str]]) -> Judge
         placed=any(at_place(said, case.place) for said in named) if case.place and named else None,
         step=_first_step(row, named, accepted),
         failed=(row["error"] or "").startswith("tool:"),
+        mended=_mended(row),
     )
+
+
+def _mended(row: Row) -> bool | None:
+    about = row.get("repair")
+    if about is None or about["healthy"] is None or mended(row["score"], about["healthy"]):
+        return None
+    return mended(about["score"], about["healthy"])
 
 
 def at_place(said: Row, place: str) -> bool:
@@ -115,6 +126,8 @@ class Scores:
     """Right place, of the runs with a place whose cause was named."""
     steps: float | None
     """Median step at which the cause was first named."""
+    mended: float | None
+    """Mended runs of those that a setting of the recipe could mend and whose score had suffered."""
     false_alarms: int
     """Healthy runs with any error or warning."""
     failed: int
@@ -135,6 +148,7 @@ def scores(judged: Iterable[Judged]) -> Scores:
         precision=sum(j.right for j in judged) / alarms if alarms else None,
         place=_share(j.placed for j in faulty if j.placed is not None),
         steps=statistics.median(steps) if steps else None,
+        mended=_share(j.mended for j in faulty if j.mended is not None),
         false_alarms=sum(j.detected for j in healthy),
         failed=sum(j.failed for j in judged),
     )

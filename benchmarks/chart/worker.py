@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from benchmarks.chart.case import Case, all_cases
 from benchmarks.chart.harness import LOOKS, Nothing, Said, Snellen, Tool
+from benchmarks.chart.repair import RECIPE_FAULTS, repair
 
 
 def tool_class(name: str) -> type[Tool]:
@@ -79,7 +80,13 @@ def run_case(case: Case, tool: Tool, seed: int) -> dict[str, Any]:
         except Exception as problem:  # A tool that fails has said nothing; the row tells that it failed.
             error = f"tool: {type(problem).__name__}: {problem}"[:300]
         error = guarded.failure or error
+    mending = None
+    if isinstance(tool, Snellen) and case.change is not None and case.fault_number in RECIPE_FAULTS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mending = repair(case, seed, said, Snellen, Nothing())
     return {
+        "repair": mending,
         "case": case.name,
         "seed": seed,
         "score": score,
