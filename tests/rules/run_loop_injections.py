@@ -131,13 +131,15 @@ def told(kind: str, value: float, model: nn.Module, **more: Any) -> list[Facts]:
     return [replace(facts, events=pl.concat([facts.events, table(EVENTS, [row])]))]  # type: ignore[type-var, attr-defined]
 
 
-class Apply(nn.Module):
-    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+class Weighted(nn.Module):
+    """Two branches, one of which counts for nothing."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.call = call
+        self.inner, self.other = mlp(), nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.call(x)
+        return self.inner(x) + 0.0 * self.other(x)
 
 
 class Listed(nn.Module):
@@ -441,9 +443,7 @@ SICK: dict[str, Make] = {
     "optimizer-state-lost": seeded(lost),
     "loss-spike": seeded(spike),
     "loss-without-graph": seeded(leaf),
-    "gradient-always-zero": seeded(
-        lambda: loop(nn.Sequential(nn.Linear(64, 64), Apply(torch.round), nn.Linear(64, 10)), steps=90)
-    ),
+    "gradient-always-zero": seeded(lambda: loop(Weighted(), steps=90)),
     "parameters-never-used": seeded(lambda: loop(Unused())),
     "unregistered-layers": seeded(lambda: loop(Listed())),
     "graph-grows": seeded(growing),

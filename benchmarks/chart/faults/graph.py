@@ -86,13 +86,23 @@ def forward_under_no_grad(program: Program) -> None:
     program.forward = forward
 
 
-@cases.mutant(30, ["mlp", "cnn", "vit"], accepts=["gradient-always-zero", "layer-without-gradient"], place=PLACES)
+@cases.mutant(
+    30,
+    ["mlp", "cnn", "vit"],
+    accepts=["gradient-always-zero", "layer-without-gradient", "step-function-in-forward"],
+    place=PLACES,
+)
 def rounded_features(program: Program) -> None:
     """The features are rounded, whose derivative is 0 everywhere."""
     insert(program, torch.round)
 
 
-@cases.mutant(30, ["mlp", "resnet"], accepts=["layer-without-gradient", "gradient-always-zero"], place=PLACES)
+@cases.mutant(
+    30,
+    ["mlp", "resnet"],
+    accepts=["layer-without-gradient", "gradient-always-zero", "step-function-in-forward"],
+    place=PLACES,
+)
 def comparison_in_the_path(program: Program) -> None:
     """The features are compared with 0 and turned into numbers again."""
     insert(program, lambda x: (x > 0).float())

@@ -47,6 +47,8 @@ class GradientAlwaysZero(Rule):
         "mostly-empty-targets",
         "target-boxes-in-other-units",
         "dead-relu",
+        "step-function-in-forward",
+        "projection-dead",
         "vanishing-gradient",
         "constant-input",
         "gradients-erased",
