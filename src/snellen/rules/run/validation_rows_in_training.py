@@ -19,9 +19,10 @@ class ValidationRowsInTraining(Rule):
     ## How it is computed
     Fires when at least `share` of the different validation rows were trained on and either `mixed` of the validation
     batches hold rows of both kinds or, with validation results given, nothing else was validated. A pass over
-    training data beside the validation set gives batches of one kind. Silent when rows repeat within validation
-    batches by themselves (a third as often, or below `own`), and when training has fewer than `rows` different rows:
-    then one batch is fitted on purpose.
+    training data beside the validation set gives batches of one kind. Silent when training has fewer than `rows`
+    different rows or no more than one batch (fitted on purpose, or a graph of which some nodes are held out), and
+    when rows repeat within validation batches by themselves: below `own`, or, for rows of fewer than `values`
+    numbers, a third as often.
 
     ## Example
         validation-rows-in-training 47 % of 400 validation rows are training rows
@@ -49,6 +50,8 @@ class ValidationRowsInTraining(Rule):
         """Share of the validation batches that hold rows of both kinds."""
         rows: int = 100
         """Different training rows."""
+        values: int = 32
+        """Numbers in a row; shorter rows may be equal by chance."""
         own: float = 0.5
         """Share of different rows in a validation batch below which rows repeat by nature."""
 
@@ -57,9 +60,12 @@ class ValidationRowsInTraining(Rule):
         o, row = self.options, measure(run, "validation-rows-trained-on")
         if row is None or row["value"] < o.share:
             return
-        if not number(run, "batch-distinct", "validation") >= max(o.own, 1 - row["value"] / 3):
+        short = number(run, "row-values", "training") < o.values
+        if not number(run, "batch-distinct", "validation") >= max(o.own, 1 - row["value"] / 3 if short else 0.0):
             return
-        if not number(run, "rows-distinct", "training") >= o.rows:
+        # One batch over and over: fitted on purpose, or a whole graph of which some nodes are held out.
+        batch = measure(run, "batch-distinct", "training")
+        if not number(run, "rows-distinct", "training") >= max(o.rows, 1.5 * batch["of"] if batch else 0.0):
             return
         mixed = number(run, "validation-batches-mixed") >= o.mixed
         reported = run.epochs["val_loss"].count() + run.epochs["metric"].count() > 0
