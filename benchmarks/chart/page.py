@@ -63,8 +63,8 @@ def case_table(judged: Sequence[Judged], rows: Iterable[Mapping[str, Any]]) -> T
     said: dict[str, Counter[str]] = {}
     for row in rows:
         if row["tool"] == "snellen":
-            roots = {s["rule"] for s in row["said"] if s["severity"] in ("error", "warning") and not s["causes"]}
-            said.setdefault(row["case"], Counter()).update(roots or {"silent"})
+            roots = [s["rule"] for s in row["said"] if s["severity"] in ("error", "warning") and not s["causes"]]
+            said.setdefault(row["case"], Counter()).update(dict.fromkeys(roots or ["silent"], 1))
     lines: list[tuple[float, list[str]]] = []
     cases: dict[str, list[Judged]] = {}
     for j in judged:
