@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import polars as pl
@@ -19,7 +19,8 @@ FIELD_COLUMNS: Schema = {
     "rf_gated": (pl.Boolean(), "a summary of the image reaches the output too, and is left out of the field"),
     "rf_rows": (
         pl.List(pl.Float64()),
-        "first and last input row seen by output row 0, 1 ... until the pattern repeats; global mixing left out",
+        "first and last input row seen by output row 0, 1 ... until the pattern repeats, counted from the far end in a "
+        "map that was turned round; global mixing left out",
     ),
     "rf_columns": (pl.List(pl.Float64()), "first and last input column, likewise"),
     "stride": (pl.Float64(), "input pixels per output pixel, vertical; null when unknown"),
@@ -90,15 +91,23 @@ def field_columns(field: Field | None, ran: bool) -> dict[str, Any]:
     field = in_lines(field)
     if not field.dims:
         return {**dict.fromkeys(FIELD_COLUMNS), "rf_height": inf, "rf_width": inf, "rf_gated": False}
+    h, w = (_forwards(field, letter) for letter in "hw")
     return {
         "rf_height": inf if everything else field.h.size,
         "rf_width": inf if everything else field.w.size,
         "rf_gated": field.gated and not everything,
-        "rf_rows": [float(v) for pair in zip(field.h.lo, field.h.hi, strict=True) for v in pair],
-        "rf_columns": [float(v) for pair in zip(field.w.lo, field.w.hi, strict=True) for v in pair],
-        "stride": field.h.stride,
-        "stride_width": field.w.stride,
+        "rf_rows": [float(v) for pair in zip(h.lo, h.hi, strict=True) for v in pair],
+        "rf_columns": [float(v) for pair in zip(w.lo, w.hi, strict=True) for v in pair],
+        "stride": h.stride,
+        "stride_width": w.stride,
     }
+
+
+def _forwards(field: Field, letter: str) -> Axis:
+    """The axis called "h" or "w" in the order in which it runs over the image."""
+    axis = field.of(letter)
+    size = prod(n for label in field.dims for kind, n in label if kind == letter)
+    return axis.mirrored(size) if axis.span < 0 else axis
 
 
 def receptive_field_of(row: Mapping[str, Any]) -> ReceptiveField | None:

@@ -229,6 +229,18 @@ def _roll(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Fi
     return field
 
 
+def _flip(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
+    for dim in (int(d) % out.dim() for d in args[1]):
+        if not field.spatial(dim):
+            continue
+        placed = in_line(field, dim)
+        if placed is None or not placed[1]:
+            return LOST
+        field = moved(placed[0], placed[1], placed[0].of(placed[1]).mirrored(int(out.shape[dim])))
+        field = _relabelled(field, dim, placed[1], int(out.shape[dim]))
+    return field
+
+
 def _expand(args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, field: Field) -> Field:
     extra = out.dim() - len(field.dims)
     dims: list[tuple[Atom, ...]] = [(("o", int(n)),) for n in out.shape[:extra]]
@@ -370,7 +382,11 @@ RULES: Mapping[str, Rule] = {
     **_named(_columns, "im2col"),
     **_named(_fold, "col2im"),
     **_named(_repeat, "repeat"),
-    **_named(_pad, "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d"),
+    **_named(
+        _pad,
+        "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d"
+        " replication_pad3d",
+    ),
     **_named(_slice, "slice"),
     **_named(_select, "select"),
     **_named(_unbind, "unbind"),
@@ -380,6 +396,7 @@ RULES: Mapping[str, Rule] = {
     **_named(_unsqueeze, "unsqueeze"),
     **_named(_expand, "expand"),
     **_named(_roll, "roll"),
+    **_named(_flip, "flip"),
     **_named(_reduce, "mean sum amax amin max min var std var_mean std_mean linalg_vector_norm logsumexp norm"),
     **_named(_along, "_softmax _log_softmax _safe_softmax cumsum sort"),
     **_named(_best, "topk"),

@@ -43,7 +43,8 @@ _multi_head_attention = _twin(
 
 
 class FusedAttention(TorchFunctionMode):
-    """Context in which attention goes to fused kernels, called as a function or within `nn.MultiheadAttention`."""
+    """Context in which attention goes to fused kernels, called as a function or within `nn.MultiheadAttention`, and
+    circular padding to one operator."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -51,6 +52,9 @@ class FusedAttention(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in (functional.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default):
             return attention(*args, **kwargs)
+        if func is functional.pad and "circular" in (*args[2:3], kwargs.get("mode")) and args[0].is_meta:
+            # Spelled out as copies into an empty map, which hide what goes where; the shape and the shift are the same.
+            return functional.pad(args[0], args[1] if len(args) > 1 else kwargs["pad"])
         if func is functional.multi_head_attention_forward:
             return _multi_head_attention(*args, **kwargs)
         return func(*args, **kwargs)

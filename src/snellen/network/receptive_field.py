@@ -32,7 +32,7 @@ class Axis:
     """The intervals of one period of positions, in input pixels; `lo > hi` marks a position nothing reaches."""
 
     span: int
-    """Input pixels from one period to the next."""
+    """Input pixels from one period to the next; negative in a map that was turned round."""
     lo: tuple[float, ...]
     hi: tuple[float, ...]
 
@@ -133,6 +133,11 @@ class Axis:
     def shifted(self, places: int) -> "Axis":
         """The map moved by `places` positions to the far end, as padding in front does."""
         return self.gather(1, 1, lambda o: (o - places,))
+
+    def mirrored(self, size: int) -> "Axis":
+        """The map of `size` positions turned round: its span is negative, since what it sees moves backwards."""
+        places = [self.at(size - 1 - o) for o in range(len(self.lo))]
+        return Axis(-self.span, tuple(a for a, _ in places), tuple(b for _, b in places))
 
     def repeated(self, times: int, limit: int = MAX_PHASES) -> "Axis":
         """Every position `times` times in a row."""
@@ -300,6 +305,9 @@ def merge(fields: Sequence[Field], shape: Sequence[int]) -> Field:
     wide = [f for f, e in zip(placed, extents, strict=True) if e == extent] or placed
     gated = any(f.gated for f in fields) or len(wide) < len(placed)
     h, w = wide[0].h, wide[0].w
+    if any((f.h.span < 0) != (h.span < 0) or (f.w.span < 0) != (w.span < 0) for f in wide):
+        # A map and its mirror image: towards the borders a position sees nearly all of the image.
+        return Field(tuple(dims), h, w, "global", gated)
     for field in wide[1:]:
         h, w = h.union(field.h, _extent(dims, "h")), w.union(field.w, _extent(dims, "w"))
     joined = next((f.joined for f in wide if f.joined), None)
