@@ -104,9 +104,3 @@ def too_narrow(program: Program) -> None:
         program.model[-1] = nn.Sequential(nn.Linear(last.in_features, 1), nn.Tanh(), nn.Linear(1, last.out_features))
     else:
         program.model.fc = nn.Sequential(nn.Linear(32, 1), nn.Tanh(), nn.Linear(1, 3))
-
-
-@cases.mutant(78, ["gpt"], accepts=SMALL)
-def too_few_dimensions(program: Program) -> None:
-    """The whole language model is 2 wide behind its blocks."""
-    program.model.norm = nn.Sequential(nn.Linear(32, 1), nn.Linear(1, 32))

@@ -38,7 +38,7 @@ def overfit_one_batch(subject: Subject, clock: Clock, steps: int = STEPS, sample
             with torch.no_grad():
                 for p, value in zip(parameters, start, strict=True):
                     p.copy_(value)
-        found = _fit(few, parameters, rate, steps, clock.part(clock.left * (0.6 if number == 0 else 1.0)))
+        found = _fit(few, parameters, rate, steps, clock.part(clock.left * (0.8 if number == 0 else 1.0)))
         if found is not None and (best is None or found.ratio < best.ratio):
             best = found
         if (best is not None and (best.score or 0) >= 0.99) or clock.left <= 0:

@@ -26,10 +26,12 @@ FIRST_SECONDS = 20.0
 """Most that the look at the first step may take; it takes about five forward passes of 8 samples each."""
 LAST_SHARE = 0.02
 """Share of the run's time that the last look may take for learning a batch by heart ..."""
-LAST_LEAST, LAST_MOST = 3.0, 30.0
-"""... but never less and never more seconds than these."""
+LAST_LEAST, LAST_MOST = 10.0, 30.0
+"""... but at least so many seconds, though never longer than the run itself took, and at most so many."""
 LAST_STEPS = 120
 """Steps of learning a batch by heart at the end; healthy networks of the chart need 10 to 80."""
+LAST_SAMPLES = 12
+"""... and samples of it."""
 OWNER = "snellen.watching"
 
 
@@ -96,9 +98,9 @@ class Trials:
         with torch.autocast(next(model.parameters()).device.type, enabled=False):
             self.rows += output_level(subject, clock, modes=modes)
             if modes and self.context.loss_fn is not None and self._not_fitted(batch):
-                share = LAST_SHARE * (time.perf_counter() - self._began)
-                limit = min(LAST_MOST, max(LAST_LEAST, share))
-                self.rows += list(overfit_one_batch(subject, clock.part(limit), steps=LAST_STEPS))
+                ran = time.perf_counter() - self._began
+                limit = min(LAST_MOST, max(LAST_SHARE * ran, min(LAST_LEAST, ran)))
+                self.rows += list(overfit_one_batch(subject, clock.part(limit), steps=LAST_STEPS, samples=LAST_SAMPLES))
 
     def _not_fitted(self, batch: Batch) -> bool:
         """Whether the loss is still above a third of the first: then it is worth asking whether it could be fitted."""
