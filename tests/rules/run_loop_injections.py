@@ -251,7 +251,7 @@ def lost() -> list[Facts]:
 
 def spike() -> list[Facts]:
     model = mlp()
-    watched = Loop(model, adam(model, lr=1e-2), steps=150)
+    watched = Loop(model, adam(model, lr=2e-2), steps=150)
     inner = watched.loss_fn
     watched.loss_fn = lambda a, b: inner(a, b) * (1e-3 if 40 <= watched.number < 100 else 1.0)
     return watched.run()
@@ -284,6 +284,7 @@ def unshuffled_ranks() -> list[Facts]:
 
 def frozen_norm() -> list[Facts]:
     model = cnn(nn.BatchNorm2d)
+    nn.init.normal_(model[1].weight, std=0.5)  # as trained weights, not as torch makes them
     for layer in model[:3]:
         layer.requires_grad_(False)
     return loop(model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3))

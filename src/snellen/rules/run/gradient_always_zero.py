@@ -56,8 +56,6 @@ class GradientAlwaysZero(Rule):
         "relu-on-logits",
         "initial-loss-off",
         "update-below-resolution",
-        "step-function-in-forward",
-        "projection-dead",
         "symmetric-units",
         "initial-weights-off-scale",
         "signal-lost-in-depth",

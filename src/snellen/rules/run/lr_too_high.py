@@ -64,7 +64,6 @@ class LrTooHigh(Rule):
         "initial-scale-off",
         "exploding-gradient",
         "momentum-too-high",
-        "loss-spike",
         "accumulation-not-averaged",
         "parameter-in-two-optimizers",
         "optimizer-state-lost",
