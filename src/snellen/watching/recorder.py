@@ -10,7 +10,8 @@
 Kinds of events: `non-finite` (layer: where it began; "input" and "loss" are layers here), `gradients-erased`,
 `no-backward`, `no-grad-forward`, `optimizer-never-stepped`, `columns-sum-to-one`, `output-zero-share`,
 `input-scale`, `input-constant`, `mode-sensitive-layers`, `stale-parameters`, `gradient-not-reached`. Where an event
-counts steps its `step` is the first of them and its `value` how many.
+counts steps its `step` is the first of them and its `value` how many. `snellen.watch` adds `observer-failed` and
+`non-finite-operator` (message: the operator), and each observer those that its file names.
 """
 
 import math

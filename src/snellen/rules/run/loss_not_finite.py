@@ -22,7 +22,9 @@ class LossNotFinite(Rule):
     ## How it is computed
     Sums of the model's input and output, and the norm of every gradient, are kept on the device at each step and
     read together; the earliest that is not finite in the order input, output, loss, gradient is the place. Layers
-    are told apart at sampled steps only. A step that a gradient scaler skipped does not count.
+    are told apart at sampled steps only; `snellen.watch` runs the step again on a copy of the model, operator by
+    operator, and names the first that made NaN or infinity of finite values. `snellen replay RUN` does so later. A
+    step that a gradient scaler skipped does not count.
 
     ## Example
         loss-not-finite step 41: outputs are finite and the loss is not; every weight is NaN from here on
@@ -60,15 +62,18 @@ class LossNotFinite(Rule):
             return
         step = int(first["step"]) if first else int(bad.argmax())
         what = first["message"] if first else "the loss is NaN or infinite"
+        operator = event(run, "non-finite-operator")
+        layer = first["layer"] if first else None
         yield Finding(
             message=(
                 f"step {step}: {what}; {int(bad.sum())} of {len(bad)} recorded losses are not finite and "
                 "the weights are lost from here"
             ),
-            place=Place(step=step),
+            place=Place(step=step, layer=layer if layer not in ("input", "loss") else None),
             evidence={
                 "step": step,
-                "layer": first["layer"] if first else None,
+                "layer": layer,
+                "operator": operator["message"] if operator else None,
                 "loss_before": [float(v) for v in losses(run)[max(step - 5, 0) : step]],
             },
             affected=max(int(bad.sum()), 1),
