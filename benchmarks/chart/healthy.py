@@ -248,7 +248,8 @@ def zero_init_residual(program: Program) -> None:
     for m in program.model.modules():
         if isinstance(m, networks.Residual):
             nn.init.zeros_(m.bn2.weight)
-    program.lr, program.epochs, program.scheduler = 0.02, 8, None
+    program.epochs = 8
+    program.scheduler = lambda o: lr_scheduler.CosineAnnealingLR(o, steps_of(program))
 
 
 @cases.healthy("mlp")
