@@ -44,7 +44,9 @@ SIGNALS: Schema = {
     "layer": (pl.String(), "dotted module or parameter name"),
     "signal": (
         pl.String(),
-        "weight_norm, grad_norm, update_ratio, zero_fraction, saturation, output_std, nonfinite; of layer output, where"
+        "weight_norm, grad_norm, update_ratio, zero_fraction, saturation, output_std, nonfinite; eps_kept,"
+        " rounded_away, clip_kept (see observers.optimizer_state), live_graphs, marked_graphs, graph_nodes (graphs),"
+        " backwards, loss_weight (accumulation); of layer output, where"
         " it is one number per sample: target_dependence, the share of dloss/doutput that is no linear function of the"
         " outputs alone, and target_seen, the output at which that function is 0. At steps 0, 1, 2, 4, 8, ... of layers"
         " with weights: rms of the output, input_rms, and spread, the share of rms that differs between samples (0..1);"
