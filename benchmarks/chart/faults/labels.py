@@ -24,6 +24,7 @@ def ninety_nine_to_one(program: Program) -> None:
     for part in (program.train_data, program.val_data):
         rare = torch.rand(len(part.y), generator=draw) < 0.015
         part.y = rare.long() if part.y.dim() == 1 else rare.float()[:, None]
+    program.lr, program.epochs = program.lr / 10, 3
     if program.task == "classification":
         program.model[-1] = nn.Linear(program.model[-1].in_features, 2)
 
