@@ -15,9 +15,11 @@ class FixSafety(StrEnum):
     """Whether a fix can change what the labels or the recipe mean."""
 
     SAFE = "safe"
-    """Cannot change the meaning: rounding, exact duplicates, recomputed fields."""
+    """Cannot change the meaning: rounding, exact duplicates, recomputed fields; of a recipe: the same is learned from
+    the same data, and the value it replaces taught nothing."""
     UNSAFE = "unsafe"
-    """May drop or move something that was meant."""
+    """May drop or move something that was meant; of a recipe: changes the loss, the network or the regularisation, or
+    rests on a trial alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._series import signal
 from snellen.watching.facts import RunFacts
 
@@ -70,5 +71,5 @@ class AdamEpsDominates(Rule):
                     f"{kept:.1%} of {run.optimizer}'s step (limit {o.kept:.0%}); the weights hardly move"
                 ),
                 evidence={"eps": eps, "kept": kept, "chain": chain},
-                fix=Fix(FixSafety.UNSAFE, "set eps to 1e-8"),
+                fix=Fix(FixSafety.SAFE, "set eps to 1e-8", set_recipe(eps=1e-8)),
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules._causes import TRAINING_FAULTS
 from snellen.watching.facts import RunFacts
 
@@ -64,4 +64,5 @@ class BelowBaseline(Rule):
                     "learned nothing that holds on new images"
                 ),
                 evidence={"best": best, "baseline": run.baseline_metric},
+                fix=Fix(FixSafety.UNSAFE, "give training and validation the same class ids and preprocessing"),
             )

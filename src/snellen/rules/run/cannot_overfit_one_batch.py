@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules._causes import TRAINING_FAULTS
 from snellen.rules.run._trials import last
 from snellen.watching.facts import RunFacts
@@ -73,4 +73,8 @@ class CannotOverfitOneBatch(Rule):
                 f"fitted (limit {o.score:.0%}) and the loss has stopped falling: the network is too small for the task"
             ),
             evidence={"score": score["value"], "loss_late_over_half_time": late["value"], "steps": score["setting"]},
+            fix=Fix(
+                FixSafety.UNSAFE,
+                "widen the narrowest layer, train frozen parts too, and check that targets belong to inputs",
+            ),
         )

@@ -7,6 +7,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._calls import family, sequences
+from snellen.rules.run._edits import rounded, set_recipe
 from snellen.rules.run._series import signal
 from snellen.watching.facts import RunFacts
 
@@ -73,6 +74,7 @@ class ClippingDominates(Rule):
             return
         kept = float(np.median((clipped["clip_limit"] / clipped["grad_norm"]).to_numpy()))
         if kept < self.options.ratio:
+            usual = float(np.quantile(rows["grad_norm"].to_numpy(), 0.9))
             yield Finding(
                 message=(
                     f"{clipped.height} of {rows.height} steps are clipped (limit "
@@ -82,11 +84,11 @@ class ClippingDominates(Rule):
                 evidence={
                     "clip_limit": rows["clip_limit"][0],
                     "kept": kept,
-                    "percentile_90": float(np.quantile(rows["grad_norm"].to_numpy(), 0.9)),
+                    "percentile_90": usual,
                 },
                 affected=clipped.height,
                 of=rows.height,
-                fix=Fix(FixSafety.UNSAFE, "clip at the 90th percentile of the unclipped norm"),
+                fix=_clip_at(usual),
             )
 
     def _by_trace(self, run: RunFacts) -> Iterator[Finding]:
@@ -115,5 +117,12 @@ class ClippingDominates(Rule):
                 },
                 affected=clipped,
                 of=run.steps.height,
-                fix=Fix(FixSafety.UNSAFE, f"clip at about {before:.1g}, the usual norm, or not at all"),
+                fix=_clip_at(before),
             )
+
+
+def _clip_at(norm: float) -> Fix:
+    limit = rounded(norm)
+    if not 0 < limit < np.inf:
+        return Fix(FixSafety.SAFE, "do not clip the gradient", set_recipe(clip_norm=0.0))
+    return Fix(FixSafety.SAFE, f"clip at {limit:g}, the usual norm, or not at all", set_recipe(clip_norm=limit))

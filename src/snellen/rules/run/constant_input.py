@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -53,4 +53,8 @@ class ConstantInput(Rule):
                     "samples are identical; nothing can be learned from them"
                 ),
                 evidence={"batches": int(found["value"])},
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "make the dataset return the sample at its index, and do not multiply by 0 in normalisation",
+                ),
             )

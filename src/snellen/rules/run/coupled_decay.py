@@ -7,6 +7,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._calls import family
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._series import signal
 from snellen.watching.facts import RunFacts
 
@@ -67,5 +68,5 @@ class CoupledDecay(Rule):
                     f"the gradient"
                 ),
                 evidence={"weight_decay": decay, "share": share, "chain": [f"{run.optimizer}", f"decay {decay:g}"]},
-                fix=Fix(FixSafety.UNSAFE, "use AdamW"),
+                fix=Fix(FixSafety.UNSAFE, "use AdamW", set_recipe(optimizer="adamw")),
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.watching.facts import RunFacts
 
 
@@ -55,4 +55,5 @@ class DataLoadingBound(Rule):
                     "was waiting for data; the device idles"
                 ),
                 evidence={"seconds": total, "data_seconds": waited},
+                fix=Fix(FixSafety.UNSAFE, "give the loader more workers, or store and decode images at reduced size"),
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules._causes import NETWORK_FAULTS
 from snellen.rules.run._series import signal
 from snellen.watching.facts import RunFacts
@@ -82,4 +82,7 @@ class DeadRelu(Rule):
             evidence={"layers": dead["layer"].to_list()[:20], "dead_at_start": born, "since_step": since},
             affected=dead.height,
             of=layers.height,
+            fix=Fix(FixSafety.UNSAFE, "use the default initialisation and a normalised input")
+            if born
+            else Fix(FixSafety.UNSAFE, "lower the learning rate, or use LeakyReLU"),
         )

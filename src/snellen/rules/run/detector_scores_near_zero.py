@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._measures import measure, number
 from snellen.watching.facts import RunFacts
 
@@ -77,4 +77,8 @@ class DetectorScoresNearZero(Rule):
                 "top": top["value"],
                 "chain": [f"{objects:.0f} objects seen", f"highest score {top['value']:.2g}"],
             },
+            fix=Fix(
+                FixSafety.UNSAFE,
+                "set the bias of the class logits to -log(99) and check the weight of the classification loss",
+            ),
         )

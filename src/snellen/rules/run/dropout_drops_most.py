@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._edits import rounded, set_recipe
 from snellen.rules.run._layers import modules
 from snellen.watching.facts import RunFacts
 
@@ -57,6 +58,7 @@ class DropoutDropsMost(Rule):
         if bad:
             layer, p = bad[0]
             more = f", and so do {len(bad) - 1} more" if len(bad) > 1 else ""
+            meant = rounded(min(max(1 - p, 0.05), 0.5))
             yield Finding(
                 message=(
                     f"{layer or 'the model'} drops {p:.0%} of its values (limit {self.options.limit:.0%}){more}: "
@@ -65,5 +67,9 @@ class DropoutDropsMost(Rule):
                 place=Place(layer=layer or None),
                 evidence={"p": p, "layers": [name for name, _ in bad][:20]},
                 affected=len(bad),
-                fix=Fix(FixSafety.UNSAFE, "set p to 0.1 to 0.5; p is the share to drop, not to keep"),
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    f"set p to {meant:g}; p is the share to drop, not to keep",
+                    set_recipe(dropout=meant),
+                ),
             )

@@ -6,6 +6,7 @@ import numpy as np
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules._causes import NETWORK_FAULTS
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._layers import at_start, modules
 from snellen.rules.run._series import losses
 from snellen.watching.facts import RunFacts
@@ -136,5 +137,10 @@ class ExplodingGradient(Rule):
             message=message + (f"; {recurrent} unrolls over time" if recurrent else ""),
             place=Place(step=step, layer=recurrent or layer),
             evidence={"chain": chain},
-            fix=Fix(FixSafety.UNSAFE, "clip the gradient to norm 1"),
+            fix=Fix(
+                # At step 0 it is the initialisation that clipping hides.
+                FixSafety.SAFE if step else FixSafety.UNSAFE,
+                "clip the gradient to norm 1",
+                set_recipe(clip_norm=1.0),
+            ),
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -62,4 +62,5 @@ class ForwardWithoutGrad(Rule):
                 evidence={"steps": count},
                 affected=count,
                 of=total,
+                fix=Fix(FixSafety.UNSAFE, "take the training pass out of torch.no_grad()"),
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
 from snellen.findings.words import plural
 from snellen.rules.run._layers import modules
 from snellen.watching.facts import RunFacts
@@ -56,4 +56,8 @@ class FrozenLayersPartlyRandom(Rule):
             evidence={"layers": [r["name"] for r in fresh][:20]},
             affected=len(fresh),
             of=len(frozen),
+            fix=Fix(
+                FixSafety.UNSAFE,
+                "load every key of the checkpoint (strict=True), after the last initialisation",
+            ),
         )

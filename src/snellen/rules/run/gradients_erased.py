@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -61,4 +61,8 @@ class GradientsErased(Rule):
                 evidence={"steps": count},
                 affected=count,
                 of=total,
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "call optimizer.zero_grad() before loss.backward(), not between it and optimizer.step()",
+                ),
             )

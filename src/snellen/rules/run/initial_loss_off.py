@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import expected_first
 from snellen.rules.run._series import event, first_loss
 from snellen.watching.facts import RunFacts
@@ -95,4 +95,8 @@ class InitialLossOff(Rule):
                 ),
                 evidence={"first_loss": first, "expected": expected, "input_std": std, "batch_size": size},
                 place=Place(step=0),
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "normalise the input, keep the framework's initialisation and average the loss over the batch",
+                ),
             )

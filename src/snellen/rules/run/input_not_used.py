@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules._causes import TRAINING_FAULTS
 from snellen.rules.run._trials import last, learned
 from snellen.watching.facts import RunFacts
@@ -67,4 +67,5 @@ class InputNotUsed(Rule):
                 f"{inputs['value']:.0%}: the network answers one constant"
             ),
             evidence={"output_spread": apart["value"], "input_spread": inputs["value"]},
+            fix=Fix(FixSafety.UNSAFE, "follow the input through forward to where it is dropped or overwritten"),
         )

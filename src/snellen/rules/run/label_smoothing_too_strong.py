@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._loss import form
 from snellen.watching.facts import RunFacts
 
@@ -61,5 +62,5 @@ class LabelSmoothingTooStrong(Rule):
             ),
             place=Place(layer="loss"),
             evidence={"smoothing": share, "floor": floor, "classes": classes},
-            fix=Fix(FixSafety.UNSAFE, "label_smoothing=0.1", edit={"op": "set", "key": "label_smoothing", "to": 0.1}),
+            fix=Fix(FixSafety.UNSAFE, "label_smoothing=0.1", set_recipe(label_smoothing=0.1)),
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from snellen.findings import Category, Finding, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.findings.words import plural
 from snellen.watching.facts import RunFacts
 
@@ -60,4 +60,7 @@ class LayerWithoutGradient(Rule):
                 ),
                 evidence={"parameters": cut[:20]},
                 affected=len(cut),
+                fix=Fix(
+                    FixSafety.UNSAFE, "remove .detach(), .data, .item(), numpy or argmax behind the last layer named"
+                ),
             )

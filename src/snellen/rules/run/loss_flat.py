@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules._causes import TRAINING_FAULTS
 from snellen.rules.run._series import fall, first_loss, warming_up
 from snellen.watching.facts import RunFacts
@@ -71,4 +71,8 @@ class LossFlat(Rule):
                     "nothing is learned"
                 ),
                 evidence={"steps": n, "fall": fall(run)},
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "check that labels belong to their inputs, and that 16 samples can be learned by heart",
+                ),
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from snellen.findings import Category, Finding, Place, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
 from snellen.rules._causes import LOSS_FAULTS
 from snellen.rules.run._series import event, losses
 from snellen.watching.facts import RunFacts
@@ -78,4 +78,13 @@ class LossNotFinite(Rule):
             },
             affected=max(int(bad.sum()), 1),
             of=len(bad),
+            fix=Fix(FixSafety.UNSAFE, _remedy(layer)),
         )
+
+
+def _remedy(layer: str | None) -> str:
+    if layer == "input":
+        return "leave out samples that are not finite, and do not divide by a standard deviation of 0"
+    if layer:
+        return f"look in {layer} for log(0), sqrt(0) or a division; under float16 use bfloat16"
+    return "lower the learning rate and clip the gradient"

@@ -6,6 +6,7 @@ import numpy as np
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._calls import family
+from snellen.rules.run._edits import rounded, set_recipe
 from snellen.watching.facts import RunFacts
 
 
@@ -78,6 +79,7 @@ class LossSpike(Rule):
             later = [np.median(values[i : i + 3]) for i in range(t + 1, min(t + 1 + o.after, len(values) - 2))]
             peak = max(later, default=0.0)
             if peak >= o.rise * level and peak >= o.share * values[0]:
+                limit = rounded(3 * float(quiet))
                 chain = [
                     f"gradient norm {quiet:.2g} before step {steps[t]}, {norms[t]:.2g} at it",
                     f"loss {level:.2g} before, {peak:.2g} after",
@@ -92,6 +94,10 @@ class LossSpike(Rule):
                     ),
                     place=Place(step=int(steps[t])),
                     evidence={"jump": float(norms[t] / quiet), "loss": float(peak), "chain": chain},
-                    fix=Fix(FixSafety.UNSAFE, "clip the gradient norm, or lower beta2"),
+                    fix=Fix(
+                        FixSafety.SAFE,
+                        f"clip the gradient norm at {limit:g}, or lower beta2",
+                        set_recipe(clip_norm=limit),
+                    ),
                 )
                 return

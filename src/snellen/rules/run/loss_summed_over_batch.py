@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._loss import form
 from snellen.rules.run._series import fall, first_loss, losses, ratios
 from snellen.watching.facts import RunFacts
@@ -72,9 +73,7 @@ class LossSummedOverBatch(Rule):
                 ),
                 place=Place(layer="loss"),
                 evidence={"loss": known["name"], "error": known["error"], "first_loss": first_loss(run)},
-                fix=Fix(
-                    FixSafety.UNSAFE, 'reduction="mean"', edit={"op": "set", "key": "loss_reduction", "to": "mean"}
-                ),
+                fix=Fix(FixSafety.UNSAFE, 'reduction="mean"', set_recipe(loss_reduction="mean")),
             )
 
     def _harm(self, run: RunFacts) -> str:

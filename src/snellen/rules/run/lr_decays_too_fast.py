@@ -7,6 +7,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.findings.words import plural
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -78,7 +79,11 @@ class LrDecaysTooFast(Rule):
                     "scheduler_steps": most,
                     "chain": [f"T_max {period['value']:g}", f"{most:g} scheduler steps", f"{ended} epochs"],
                 },
-                fix=Fix(FixSafety.UNSAFE, "step the scheduler once per epoch, or set T_max to the number of batches"),
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "step the scheduler once per epoch, or set T_max to the number of batches",
+                    set_recipe(schedule_per="epoch"),
+                ),
             )
             return
         peak = int(rates.argmax())
@@ -114,5 +119,9 @@ class LrDecaysTooFast(Rule):
                 },
                 affected=left,
                 of=len(rates),
-                fix=Fix(FixSafety.UNSAFE, "call scheduler.step() once per epoch, not per batch"),
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "call scheduler.step() once per epoch, not per batch",
+                    set_recipe(schedule_per="epoch"),
+                ),
             )

@@ -7,6 +7,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules._causes import LOSS_FAULTS, START_FAULTS
+from snellen.rules.run._edits import lower_rate, set_recipe
 from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
 from snellen.watching.facts import RunFacts
 
@@ -37,7 +38,8 @@ class LrTooHigh(Rule):
         lr by 10
 
     ## Fix
-    Divide the learning rate by 10 until the first ten losses fall; add a warm-up.
+    The edit is the rate at which the first updates are about 2 % of the weights (SGD: 1 %), or a tenth of what a sweep
+    suggested. By hand: divide the rate by 10 until the first ten losses fall; add a warm-up.
 
     ## Known false positives
     A network whose weights start near zero has large ratios; the loss has to misbehave as well.
@@ -123,7 +125,7 @@ class LrTooHigh(Rule):
         )
         if not (exploded or stuck or jumped or whole >= o.replaced):
             return
-        rate = top_rate(run)
+        rate, lower = top_rate(run), lower_rate(run)
         peak = (
             float(np.nanmax(np.where(np.isfinite(later), later, np.nan))) if np.isfinite(later).any() else float("inf")
         )
@@ -152,5 +154,7 @@ class LrTooHigh(Rule):
                 "peak_loss": peak,
                 "chain": chain,
             },
-            fix=Fix(FixSafety.UNSAFE, f"try lr {rate / 10:g}"),
+            fix=Fix(FixSafety.SAFE, f"try lr {lower:g}", set_recipe(lr=lower))
+            if lower
+            else Fix(FixSafety.UNSAFE, "divide lr by 10"),
         )

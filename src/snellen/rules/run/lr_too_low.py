@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._edits import higher_rate, set_recipe
 from snellen.rules.run._series import fall, ratios, top_rate, warming_up
 from snellen.watching.facts import RunFacts
 
@@ -28,7 +29,8 @@ class LrTooLow(Rule):
         0.9)
 
     ## Fix
-    Multiply the learning rate by 10 until the update ratio is about 1e-3.
+    The edit is the rate at which the first updates are about 2 % of the weights (SGD: 1 %). By hand: multiply the rate
+    by 10 until the update ratio is about 1e-3.
 
     ## Known false positives
     A fine-tuning that starts at a minimum; its gradients are usually small too.
@@ -72,7 +74,7 @@ class LrTooLow(Rule):
             return
         norm = float(np.median(norms.to_numpy()))
         if 0 < sizes.max() < o.ratio and norm >= o.healthy_gradient and fall(run) < o.least_fall:
-            rate = top_rate(run)
+            rate, higher = top_rate(run), higher_rate(run)
             yield Finding(
                 message=(
                     f"updates are at most {sizes.max():.1e} of the weights (limit {o.ratio:.0e}) at lr "
@@ -80,5 +82,7 @@ class LrTooLow(Rule):
                     f"{max(fall(run), 0.0):.1%}; multiply lr by 10 to 1000"
                 ),
                 evidence={"largest_update_ratio": float(sizes.max()), "median_grad_norm": norm, "lr": rate},
-                fix=Fix(FixSafety.UNSAFE, "raise lr until updates are about 1e-3 of the weights"),
+                fix=Fix(FixSafety.SAFE, f"try lr {higher:g}", set_recipe(lr=higher))
+                if higher
+                else Fix(FixSafety.UNSAFE, "multiply lr by 10"),
             )

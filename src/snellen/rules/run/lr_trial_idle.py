@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._edits import rounded, set_recipe
 from snellen.rules.run._trials import last, trials
 from snellen.watching.facts import RunFacts
 
@@ -65,15 +66,12 @@ class LrTrialIdle(Rule):
             return
         if not 0 <= 1 - ten < self.options.least or best["value"] < self.options.apart * rates[0]:
             return
+        higher = rounded(best["value"] / 10)
         yield Finding(
             message=(
                 f"five steps on one batch at 10 times lr {rates[0]:g} lower its loss by {1 - ten:.2%} (limit "
                 f"{self.options.least:.1%}); the sweep suggests {best['value']:.2g}"
             ),
             evidence={"at_ten_times": ten, "suggestion": best["value"], "lr": rates[0]},
-            fix=Fix(
-                FixSafety.UNSAFE,
-                f"try lr {best['value'] / 10:.1g}",
-                edit={"op": "set-recipe", "lr": float(f"{best['value'] / 10:.1g}")},
-            ),
+            fix=Fix(FixSafety.UNSAFE, f"try lr {higher:g}", set_recipe(lr=higher)),
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._edits import lower_rate, set_recipe
 from snellen.rules.run._trials import last, trials
 from snellen.watching.facts import RunFacts
 
@@ -57,6 +58,7 @@ class LrTrialRises(Rule):
         rate = rates[0] if rates and rates[0] else None
         if tenth >= 1 and not (best and rate and best["value"] < rate / 10):
             return
+        lower = lower_rate(run)
         hint = f"; the sweep suggests {best['value']:.2g}" if best else ""
         yield Finding(
             message=(
@@ -64,9 +66,7 @@ class LrTrialRises(Rule):
                 f"what it was (limit {self.options.rise:g}), at a tenth of it to {tenth:.2g} times{hint}"
             ),
             evidence={"at_lr": here, "at_tenth": tenth, "suggestion": best["value"] if best else None},
-            fix=Fix(
-                FixSafety.UNSAFE,
-                f"try lr {rate / 10:g}" if rate else "divide lr by 10",
-                edit={"op": "set-recipe", "lr": rate / 10} if rate else {},
-            ),
+            fix=Fix(FixSafety.UNSAFE, f"try lr {lower:g}", set_recipe(lr=lower))
+            if lower
+            else Fix(FixSafety.UNSAFE, "divide lr by 10"),
         )

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._calls import groups
+from snellen.rules.run._edits import first_rate, set_recipe
 from snellen.rules.run._series import ratios
 from snellen.watching.facts import RunFacts
 
@@ -59,4 +61,16 @@ class LrZero(Rule):
                 evidence={"steps_at_zero": zero},
                 affected=zero,
                 of=len(rates),
+                fix=self._fix(run),
             )
+
+    def _fix(self, run: RunFacts) -> Fix:
+        """A schedule that multiplies a rate by 0 is left out; a rate that was 0 from the start is replaced."""
+        meant = max((float(options.get("initial_lr") or 0.0) for _, options in groups(run)), default=0.0)
+        if meant > 0:
+            edit = set_recipe(lr=meant, schedule="constant")
+            return Fix(FixSafety.SAFE, f"train at the constant lr {meant:g} until the schedule is mended", edit)
+        rate = first_rate(run)
+        if rate:
+            return Fix(FixSafety.SAFE, f"try lr {rate:g}", set_recipe(lr=rate))
+        return Fix(FixSafety.UNSAFE, "set lr above 0, and look at what the schedule multiplies it by")

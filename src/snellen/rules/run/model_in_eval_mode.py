@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.findings.words import plural
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
@@ -63,4 +63,5 @@ class ModelInEvalMode(Rule):
                 affected=wrong,
                 of=len(modes),
                 evidence={"layers": int(layers["value"])},
+                fix=Fix(FixSafety.UNSAFE, "call model.train() at the start of each epoch, after validation"),
             )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._calls import family, groups
+from snellen.rules.run._edits import set_recipe
 from snellen.watching.facts import RunFacts
 
 
@@ -74,9 +75,8 @@ class MomentumTooHigh(Rule):
                     "options": options,
                     "chain": [why, f"{run.steps.height} steps so far"],
                 },
-                fix=Fix(
-                    FixSafety.UNSAFE,
-                    "set betas to 0.9 and 0.999" if adam else "set momentum to 0.9",
-                ),
+                fix=Fix(FixSafety.SAFE, "set betas to 0.9 and 0.999", set_recipe(betas=[0.9, 0.999]))
+                if adam
+                else Fix(FixSafety.SAFE, "set momentum to 0.9", set_recipe(momentum=0.9)),
             )
             return

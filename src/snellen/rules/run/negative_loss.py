@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._loss import loss_name
 from snellen.rules.run._series import cross_entropy, losses
 from snellen.watching.facts import RunFacts
@@ -68,4 +68,7 @@ class NegativeLoss(Rule):
                 evidence={"lowest": float(np.nanmin(values))},
                 affected=below,
                 of=len(values),
+                fix=Fix(
+                    FixSafety.UNSAFE, "minimise the loss, not its negative; give NLLLoss the output of log_softmax"
+                ),
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -67,4 +67,7 @@ class NoBackward(Rule):
                 evidence={"steps": count},
                 affected=count,
                 of=total,
+                fix=Fix(
+                    FixSafety.UNSAFE, "call loss.backward() before optimizer.step(), on a loss that still has its graph"
+                ),
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._measures import measure
 from snellen.watching.facts import RunFacts
 
@@ -63,6 +63,10 @@ class NoPositiveTargets(Rule):
                     f"{rows.height} steps (limit {self.options.min_steps}) held 0 objects; labels are not "
                     "reaching the loss and only background is learned"
                 ),
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "check label paths and class ids, and that boxes are in the anchors' unit and size",
+                ),
             )
         elif matched == 0:
             yield Finding(
@@ -71,6 +75,10 @@ class NoPositiveTargets(Rule):
                     "them (limit 1); boxes and anchors do not fit and only background is learned"
                 ),
                 evidence={"objects": objects, "steps": rows.height},
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "check label paths and class ids, and that boxes are in the anchors' unit and size",
+                ),
             )
 
     def _seen_from_behind(self, run: RunFacts) -> Iterator[Finding]:
@@ -87,6 +95,10 @@ class NoPositiveTargets(Rule):
                 ),
                 place=Place(layer="target"),
                 evidence={"chain": [f"0 boxes in {boxes['of']:.0f} images"]},
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "check label paths and class ids, and that boxes are in the anchors' unit and size",
+                ),
             )
             return
         idle, zero = measure(run, "steps-without-positives"), measure(run, "box-loss-zero")
@@ -107,4 +119,7 @@ class NoPositiveTargets(Rule):
             ),
             place=Place(layer="target"),
             evidence={"objects": boxes["value"], "anchor_iou": fit["value"] if fit else None, "chain": chain},
+            fix=Fix(
+                FixSafety.UNSAFE, "check label paths and class ids, and that boxes are in the anchors' unit and size"
+            ),
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -55,4 +55,5 @@ class OptimizerNeverSteps(Rule):
                     "optimizer.step() ran 0 times; no weight changed"
                 ),
                 affected=int(found["value"]),
+                fix=Fix(FixSafety.UNSAFE, "call optimizer.step() after loss.backward()"),
             )

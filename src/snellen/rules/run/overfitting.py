@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.watching.facts import RunFacts
 
 
@@ -81,4 +81,5 @@ class Overfitting(Rule):
                 evidence={"best_epoch": int(rows["epoch"][best]), "best": lowest, "last": last},
                 affected=since,
                 of=rows.height,
+                fix=Fix(FixSafety.UNSAFE, "stop at the best epoch; augment, add data or use a smaller network"),
             )

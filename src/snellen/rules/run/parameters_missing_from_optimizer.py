@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.findings.words import plural
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
@@ -63,4 +63,8 @@ class ParametersMissingFromOptimizer(Rule):
                     "optimizer_params": run.optimizer_params,
                 },
                 affected=len(missing),
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "build the optimizer from all parameters once the model is complete; freeze what should stay",
+                ),
             )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.findings.words import plural
 from snellen.rules.run._layers import modules, owner
 from snellen.watching.facts import RunFacts
@@ -72,6 +72,10 @@ class PretrainedNotLoaded(Rule):
                     evidence={"layers": [r["name"] for r in fresh][:20]},
                     affected=len(fresh),
                     of=len(rows),
+                    fix=Fix(
+                        FixSafety.UNSAFE,
+                        "load every key of the checkpoint (strict=True), after the last initialisation",
+                    ),
                 )
                 return
 

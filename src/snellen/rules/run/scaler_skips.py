@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -63,4 +64,9 @@ class ScalerSkips(Rule):
                 ),
                 affected=skipped,
                 of=rows.height,
+                fix=Fix(
+                    FixSafety.SAFE,
+                    "use bfloat16, or unscale before clipping; without mixed precision nothing overflows",
+                    set_recipe(amp=False),
+                ),
             )

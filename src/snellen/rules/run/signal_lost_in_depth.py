@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from snellen.findings import Category, Finding, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules._causes import NETWORK_FAULTS
 from snellen.rules.run._layers import at_start, saturating
 from snellen.watching.facts import RunFacts
@@ -84,4 +84,8 @@ class SignalLostInDepth(Rule):
             evidence={"chain": [f"{n}: spread {live[n]:.2g}" for n in names[:12]]},
             affected=len(names) - at,
             of=len(names),
+            fix=Fix(
+                FixSafety.UNSAFE,
+                "use kaiming_normal_ with ReLU, norms or skip connections, and no sigmoid between layers",
+            ),
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._trials import learned
 from snellen.watching.facts import RunFacts
 
@@ -70,4 +70,5 @@ class TokenOrderIgnored(Rule):
                 f"{self.options.limit:.0e}): it attends and has no positions"
             ),
             evidence={"change": row["value"]},
+            fix=Fix(FixSafety.UNSAFE, "add a positional encoding to the embeddings"),
         )

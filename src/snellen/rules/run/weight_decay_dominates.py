@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._edits import set_recipe
 from snellen.rules.run._series import fall, signal
 from snellen.watching.facts import RunFacts
 
@@ -63,7 +64,9 @@ class WeightDecayDominates(Rule):
         rows = rows.filter((pl.col("grad_norm") > 0) & (pl.col("update_ratio") > 0) & (pl.col("lr") > 0))
         if not rows.height:
             return
-        if run.optimizer in ("AdamW", "NAdamW", "LAMB") or run.options.get("decoupled_weight_decay"):
+        decoupled = run.optimizer in ("AdamW", "NAdamW", "LAMB") or bool(run.options.get("decoupled_weight_decay"))
+        usual = 0.05 if decoupled else 5e-4
+        if decoupled:
             part = (decay * rows["lr"] / rows["update_ratio"]).clip(0, 0.999)
             pull = float(np.median((part / (1 - part)).to_numpy()))
         else:
@@ -76,5 +79,5 @@ class WeightDecayDominates(Rule):
                     "the weights shrink instead of learning"
                 ),
                 evidence={"weight_decay": decay, "pull": pull},
-                fix=Fix(FixSafety.UNSAFE, "use weight_decay 5e-4 (SGD) or 0.05 (AdamW)"),
+                fix=Fix(FixSafety.UNSAFE, f"use weight_decay {usual:g}", set_recipe(weight_decay=usual)),
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from snellen.findings import Category, Finding, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules._causes import LOSS_FAULTS
 from snellen.rules.run._series import ratios, top_rate
 from snellen.watching.facts import RunFacts
@@ -79,4 +79,8 @@ class WeightsUnchanged(Rule):
                     f"{norm:.2g}); nothing is learned"
                 ),
                 evidence={"samples": len(sizes), "median_grad_norm": norm, "lr": top_rate(run)},
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "keep the weights in float32, and check that gradients and optimizer.step() reach them",
+                ),
             )

@@ -73,7 +73,5 @@ class WorstCheckpointKept(Rule):
             ),
             place=Place(layer="checkpoint"),
             evidence={"kept_loss": loss, "best_loss": float(others.min()), "epoch": int(earlier["epoch"][worst])},
-            fix=Fix(
-                FixSafety.UNSAFE, 'keep the smallest loss: mode="min"', edit={"op": "set", "key": "keep", "to": "min"}
-            ),
+            fix=Fix(FixSafety.UNSAFE, 'keep the smallest loss: mode="min"'),
         )
