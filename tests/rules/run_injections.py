@@ -529,6 +529,6 @@ SICK: dict[str, Make] = {
     "scaler-skips": seeded(lambda: told(skipped=lambda i: i % 4 == 0)),
 }
 
-ALSO: dict[str, set[str]] = {}
+ALSO: dict[str, set[str]] = {"parameters-missing-from-optimizer": {"optimizer-holds-stale-tensors"}}
 
 __all__ = ["ALSO", "CLEAN", "SICK", "RunFacts"]

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -216,7 +217,9 @@ def scheduler_first() -> list[Facts]:
     model = mlp()
     optimizer = adam(model)
     scheduler = lr_scheduler.CosineAnnealingLR(optimizer, 60)
-    return loop(model, optimizer, scheduler=scheduler, order=("clear", "learn", "schedule", "step"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch warns of this very fault.
+        return loop(model, optimizer, scheduler=scheduler, order=("clear", "learn", "schedule", "step"))
 
 
 def never_called() -> list[Facts]:

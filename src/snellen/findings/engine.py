@@ -209,7 +209,7 @@ def link_causes(findings: Sequence[Finding]) -> list[Finding]:
 
 def _could_cause(cause: Finding, finding: Finding) -> bool:
     """Whether both could speak of the same record. In a training a fault of one layer shows in all others."""
-    if finding.code.startswith("RUN"):
+    if "RUN" in (cause.code[:3], finding.code[:3]):
         return replace(cause.place, layer=None).meets(finding.place)
     return cause.place.meets(finding.place)
 
