@@ -22,8 +22,8 @@ class GradientAlwaysZero(Rule):
 
     ## How it is computed
     Fires for parameters with a gradient of exactly 0 in all of at least `min_samples` samples over at least
-    `min_steps` steps, while another parameter had one above 0 in each of them. Dead ReLUs and vanished gradients
-    do the same and come first.
+    `min_steps` steps, while another parameter had one above 0 in each of them; a bias beside weights that learn is
+    left out. Dead ReLUs and vanished gradients do the same and come first.
 
     ## Example
         gradient-always-zero 4 parameters (stem.0.weight ...) had a gradient of exactly 0 in 9 of 9 samples
@@ -79,10 +79,13 @@ class GradientAlwaysZero(Rule):
             samples=pl.len(), largest=pl.col("value").max(), first=pl.col("step").min(), last=pl.col("step").max()
         )
         live = each.filter(pl.col("largest") > 0)
+        learning = {name.rpartition(".")[0] for name in live["layer"]}
         zero = each.filter(
             (pl.col("largest") == 0)
             & (pl.col("samples") >= o.min_samples)
             & (pl.col("last") - pl.col("first") >= o.min_steps)
+            # A bias beside weights that learn: what it adds cancels, as a constant does between two critics' means.
+            & ~(pl.col("layer").str.ends_with("bias") & pl.col("layer").str.replace(r"\.?[^.]*$", "").is_in(learning))
         )
         if zero.is_empty() or live.is_empty():
             return

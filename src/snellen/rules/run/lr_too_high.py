@@ -107,7 +107,9 @@ class LrTooHigh(Rule):
         first = first_loss(run)
         if len(values) < 3 or not len(sizes) or not np.isfinite(first) or sizes.max() < o.ratio:
             return
-        whole = 0.0 if sizes[0] > o.from_zero else float(sizes[:FIRST].max())
+        # A step of LBFGS is many, each tried on the loss before it is taken.
+        measured = sizes[0] <= o.from_zero and run.optimizer.lower() != "lbfgs"
+        whole = float(sizes[:FIRST].max()) if measured else 0.0
         starts = signal(run, "zero_fraction").filter(pl.col("step") == 0)["value"]
         if starts.len() and float(starts.to_numpy().max()) >= o.dead:
             return  # What was dead before the first update was not killed by it.
