@@ -55,8 +55,9 @@ class NoisyLabels(Rule):
         """Share of confident disagreement; 30 % random labels give 0.17 to 0.21, healthy runs at most 0.03."""
         least: float = 0.5
         """Accuracy on the rows below which the model cannot be asked."""
-        unevenness: float = 1.0
-        """Squared coefficient of variation over pairs of classes; random labels give 0.1, alike classes 2 or more."""
+        unevenness: float = 0.25
+        """Squared coefficient of variation over pairs of classes; random labels give at most 0.1, mistakes of a
+        half-trained model among three classes 0.4 to 0.7, classes that look alike 2 or more."""
         min_steps: int = 60
         """Steps before anything is said."""
 
@@ -72,7 +73,7 @@ class NoisyLabels(Rule):
         chain = [
             f"the model is right on {right:.0%} of {row['of']:.0f} rows",
             f"and confident of another class on {row['value']:.0%}",
-            f"these are spread evenly over pairs of classes (unevenness {uneven:.2g}, likenesses give 2 or more)",
+            f"these are spread evenly over pairs of classes (unevenness {uneven:.2g}, mistakes give 0.4 or more)",
             f"nearest neighbours agree {lift:.0%} of the way from chance to all",
         ]
         yield Finding(
