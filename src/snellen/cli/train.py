@@ -1,5 +1,7 @@
 """`snellen train`."""
 
+from typing import Annotated
+
 import typer
 
 from snellen.cli import common
@@ -15,6 +17,14 @@ from snellen.cli.exam import (
     ResumeOption,
     SetOption,
 )
+
+FixOption = Annotated[
+    bool,
+    typer.Option("--fix", help="Then train anew with what the findings change safely; the better run is kept."),
+]
+UnsafeOption = Annotated[
+    bool, typer.Option("--unsafe-fixes", help="With --fix: also what changes the loss, the network or its decay.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,29 +42,36 @@ def train(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     no_preflight: NoPreflightOption = False,
+    fix: FixOption = False,
+    unsafe_fixes: UnsafeOption = False,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = Format.TEXT,
     fail_on: FailOnOption = None,
 ) -> None:
     """Train under watch, and say what went wrong; labels are read but images are not examined first."""
+    from snellen.errors import UseError
     from snellen.training.recipe import Recipe
     from snellen.verbs.train import train as run
+    from snellen.verbs.train_fix import train_and_fix
 
+    if unsafe_fixes and not fix:
+        raise UseError("--unsafe-fixes says which fixes; it needs --fix")
     settings = common.settings_from(select, ignore, fail_on)
-    overrides = common.recipe_overrides(set_, epochs=epochs, pretrained=pretrained or None)
+    options = {
+        "model": model, "out": out, "recipe": Recipe.from_toml(recipe) if recipe else None, "resume": resume,
+        "settings": settings, "preflight": not no_preflight,
+        **common.recipe_overrides(set_, epochs=epochs, pretrained=pretrained or None),
+    }  # fmt: skip
     with common.progress_bar() as progress:
-        result = run(
-            data,
-            model=model,
-            out=out,
-            recipe=Recipe.from_toml(recipe) if recipe else None,
-            resume=resume,
-            settings=settings,
-            preflight=not no_preflight,
-            progress=progress,
-            **overrides,
-        )
+        if fix:
+            done = train_and_fix(data, unsafe=unsafe_fixes, progress=progress, **options)
+            result = done.result
+        else:
+            result = run(data, progress=progress, **options)
     common.write_result(result, format, None)
-    typer.echo(f"run: {result.folder}", err=format is not Format.TEXT)
+    aside = format is not Format.TEXT
+    if fix:
+        typer.echo(str(done), err=aside)
+    typer.echo(f"run: {result.folder}", err=aside)
     raise typer.Exit(common.exit_code(result))
