@@ -29,10 +29,10 @@ Norms = tuple[tuple[str, ...], str, Tensor]
 class OptimizerProbe:
     """Observes one optimizer. What it saw goes on from record to record until the optimizer steps."""
 
-    def __init__(
-        self, optimizer: Optimizer, names: Mapping[int, str], ledger: Ledger, before_step: Callable[[], None]
-    ) -> None:
-        self.optimizer, self.names, self.ledger, self.tell = optimizer, names, ledger, before_step
+    def __init__(self, optimizer: Optimizer, names: Mapping[int, str], ledger: Ledger) -> None:
+        self.optimizer, self.names, self.ledger = optimizer, names, ledger
+        self.tell: Callable[[], None] | None = None
+        """Called before a step that has gradients."""
         self.sampling = False
         self.thin = False
         """Take gradient norms from `THIN_NUMBERS` of each tensor in steps that are not sampled."""
@@ -113,7 +113,7 @@ class OptimizerProbe:
             seen["grad_norms"], seen["grad_names"], seen["grad_norm"] = each, names, each.norm()
             if self.sampling:
                 self.norms.append((names, "grad_norm", each))
-        if seen["arrived"] and pairs:
+        if seen["arrived"] and pairs and self.tell is not None:
             self.tell()
         if self.sampling:
             self._before = [spread(p.detach(), MOST_NUMBERS).clone() for p in held if p.requires_grad]

@@ -37,7 +37,7 @@ class Probes:
         self.next_sample = 0
         """First step from which the next detailed sample is taken."""
         self.names = {id(p): name for name, p in model.named_parameters()}
-        self.sides = [OptimizerProbe(o, self.names, self.ledger, self._gradients_are_there) for o in optimizers]
+        self.sides = [OptimizerProbe(o, self.names, self.ledger) for o in optimizers]
         self.called: set[str] = set()
         self.without_gradient: set[str] | None = None
         self.start_norms: dict[str, Tensor] = {}
@@ -88,6 +88,7 @@ class Probes:
             self._handles.append(root.register_forward_pre_hook(before))
             self._handles.append(root.register_forward_hook(after, always_call=True))
         for side in self.sides:
+            side.tell = self._gradients_are_there
             self._handles += side.attach()
 
     def _hook(self, call: Any) -> Hook:
@@ -98,6 +99,8 @@ class Probes:
         for handle in (*self._handles, *self._leaf_handles):
             handle.remove()
         self._handles, self._leaf_handles = [], []
+        for side in self.sides:
+            side.tell = None  # else each would hold the other, and the model, until the collector comes
 
     def norms(self) -> dict[str, Tensor]:
         """Name -> L2 norm of each trainable parameter now, on its device."""
@@ -168,7 +171,7 @@ class Probes:
                 return
             self.called.add(name)
             x = first_tensor(output)
-            if x is None or not x.is_floating_point() or not x.numel():
+            if x is None or not x.is_floating_point() or not x.numel() or not x.dim():
                 return
             x = spread(x.detach()[:4] if x.dim() > 2 else x.detach()[:256], MOST_NUMBERS).float()
             if isinstance(module, CLEARING):
@@ -192,7 +195,7 @@ class Probes:
         y = first_tensor(output)
         if y is None or not y.is_floating_point() or not y.numel():
             return
-        if self.sampling and y.grad_fn is not None and y.numel() == y.shape[0] >= 4:
+        if self.sampling and y.grad_fn is not None and y.dim() and y.numel() == y.shape[0] >= 4:
             y.register_hook(self._hook(self._pull(y.detach().clone())))
         y = y.detach()
         self.seen["output_sum"] = y.sum(dtype=torch.float32)

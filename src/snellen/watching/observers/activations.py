@@ -1,7 +1,8 @@
 """What layers give in the forward pass: scale, how much of it differs between samples, attention; and what modules are.
 
-Looks at the first forward pass with gradients of steps 0, 1, 2, 4, 8, ...: their number grows with the logarithm of the
-run. Hooks on inner modules and the dispatch mode live during that one pass only.
+Looks at the first forward pass with gradients of steps 0, 1, 2, 4, 8, 16 and, within the budget, of the first sampled
+step from 32, 64, ... on: their number grows with the logarithm of the run. Hooks on inner modules and the dispatch mode
+live during that one pass only.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +16,17 @@ from torch.utils.hooks import RemovableHandle
 from snellen.watching.models import roots
 from snellen.watching.observers.modules import Census
 from snellen.watching.observers.observer import Batch, Context
-from snellen.watching.observers.operators import Frame, Operators, dead_units, few
+from snellen.watching.observers.operators import Frame, Operators, dead_units, few, some
 from snellen.watching.observers.tokens import first_ids, padding_of, shifted
 from snellen.watching.probes import first_tensor
 
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 ATTENTION = (nn.MultiheadAttention,)
+EARLY = 16
+"""Last step of the start, in which looks are taken whatever they cost."""
+POSITIONS = 256
+"""Places of a sample from which the variance of a channel is taken."""
 
 
 class Activations:
@@ -37,7 +42,8 @@ class Activations:
         self._inner: list[RemovableHandle] = []
         self._frames: list[Frame] = []
         self._mode: Operators | None = None
-        self._looked: set[tuple[str, int]] = set()
+        self._looked: dict[str, int] = {}
+        """Root -> step at which it was last looked at."""
         self._parts_at = -1
         self._forwards = 0
         self._still: list[tuple[str, nn.Module, Tensor]] = []
@@ -87,12 +93,17 @@ class Activations:
     def state_dict(self) -> dict[str, Any]:
         """What was measured, and what the modules were at the start."""
         self._read()
-        return {"signals": self._done, "modules": self.census.rows(), "forwards": self._forwards}
+        return {
+            "signals": self._done,
+            "modules": self.census.rows(),
+            "forwards": self._forwards,
+            "looked": dict(self._looked),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on; what the modules were at the start is not looked at again."""
         self._done = [dict(row) for row in state["signals"]]
-        self._forwards = state["forwards"]
+        self._forwards, self._looked = state["forwards"], dict(state["looked"])
         self.census.restore(state["modules"])
 
     def _add(self, layer: str, signal: str, value: Tensor | float) -> None:
@@ -102,11 +113,10 @@ class Activations:
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if not torch.is_grad_enabled() or self._frames:
                 return
-            step = self._context.step
             self._forwards += module.training
-            if step & (step - 1) or (root_name, step) in self._looked or torch.compiler.is_compiling():
+            if not self._is_due(root_name) or torch.compiler.is_compiling():
                 return
-            self._looked.add((root_name, step))
+            self._looked[root_name] = self._context.step
             self._ids = first_ids([*args, *kwargs.values()])
             padding = None if self._ids is None else padding_of(self._ids, self.census.padding_idx)
             self._frames = [Frame(root_name, module)]
@@ -121,6 +131,12 @@ class Activations:
             self._mode.__enter__()
 
         return before
+
+    def _is_due(self, root_name: str) -> bool:
+        step, last = self._context.step, self._looked.get(root_name, -1)
+        if step <= EARLY:
+            return step != last and not step & (step - 1)
+        return self._context.sampled and step.bit_length() > max(last, 0).bit_length()
 
     def _hooked(self, call: Any) -> Any:
         def unseen(*args: Any) -> None:
@@ -185,21 +201,20 @@ class Activations:
         if isinstance(module, nn.ReLU | nn.ReLU6) and y.dim() > 1:
             self._add(name, "dead_units", dead_units(few(y)))
         elif isinstance(module, NORMS) and x.dim() > 1 and x.is_floating_point():
-            variance = x.detach().float().transpose(0, 1).flatten(1).var(1, correction=0)
-            self._add(name, "variance", variance.median())
+            self._add(name, "variance", _variances(x.detach()).median())
         elif isinstance(module, WEIGHTED):
-            out = few(y)
+            out = some(y)
             rms = out.square().mean().sqrt()
             self._add(name, "rms", rms)
             if x.is_floating_point() and x.numel():
-                self._add(name, "input_rms", few(x).square().mean().sqrt())
+                self._add(name, "input_rms", some(x).square().mean().sqrt())
             if len(out) > 1:
-                rest = (out - out.mean(0, keepdim=True)).square().mean().sqrt()
+                rest = out.var(0, correction=0).mean().sqrt()
                 self._add(name, "spread", rest / rms.clamp_min(1e-30))
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         step = self._context.step
-        if step & (step - 1) or step == self._parts_at:
+        if step not in self._looked.values() or step == self._parts_at:
             return
         self._parts_at = step
         for name, weight in self._fused:
@@ -230,6 +245,13 @@ class Activations:
             if self._context.step and float(apart) > 0:
                 message = f"{head} started equal to {embedding} and is {float(apart):.2g} of its norm away from it now"
                 yield _event("tie-broken", head, message, float(apart))
+
+
+def _variances(x: Tensor) -> Tensor:
+    """Variance of each channel of (N, C, ...), from at most `POSITIONS` places of each sample."""
+    flat = x.flatten(2) if x.dim() > 2 else x[..., None]
+    flat = flat[..., :: max(flat.shape[-1] // POSITIONS, 1) | 1].float()
+    return flat.var((0, 2), correction=0)
 
 
 def _event(kind: str, layer: str, message: str, value: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 zero_grad and step of the optimizer are seen as they are called, recorded as the loop reports a step, forward by a hook
 on the model, backward by the arrival of gradients. Schedulers and scalers are not given to the watch: they are found
-among the live objects by the optimizer they belong to, and followed by their counters; a scaler's unscale_ is wrapped,
+among the live objects (`watching.bystanders`) and followed by their counters; a scaler's unscale_ is wrapped,
 because its order against clipping matters. Clipping is a free function, so it is known by its trace: gradients were
 written to (their version counter moved) after backward left them. Cleared gradients that no zero_grad of the optimizer
 explains (`model.zero_grad()`, `p.grad = None`) count as zero_grad at the moment they are met.
@@ -12,7 +12,6 @@ add up, is written once.
 """
 
 import functools
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.hooks import RemovableHandle
 
+from snellen.watching.bystanders import FIRST_STEP, START
 from snellen.watching.models import roots
 from snellen.watching.observers.observer import Batch, Context
 
@@ -59,26 +59,25 @@ class Calls:
             self._handles.append(side.optimizer.register_step_pre_hook(hook("calls", before)))
             self._handles.append(side.optimizer.register_step_post_hook(hook("calls", after)))
             self._wrap(side.optimizer, "zero_grad", side.about_to_clear, side.cleared)
-        self._find()
+        self._find(START)
 
     def _wrap(self, owner: Any, method: str, before: Callable[..., None], after: Callable[..., None]) -> None:
         hook = self._context.hook
         self._wrappers.append(_Wrapper(owner, method, hook("calls", before), hook("calls", after)))
 
-    def _find(self) -> None:
+    def _find(self, moment: str) -> None:
         """Follow the schedulers and scalers that have come to belong to our optimizers."""
         owners = {id(side.optimizer): side for side in self._sides}
         wrapped = {id(w.owner) for w in self._wrappers}
-        for thing in gc.get_objects():
-            kind = type(thing)
-            if issubclass(kind, LRScheduler):
-                side = owners.get(id(getattr(thing, "optimizer", None)))
-                if side is not None:
-                    side.follow(thing)
-            elif issubclass(kind, GradScaler) and thing.is_enabled() and id(thing) not in wrapped:
+        for scheduler in self._context.bystanders.alive(LRScheduler, moment):
+            side = owners.get(id(getattr(scheduler, "optimizer", None)))
+            if side is not None:
+                side.follow(scheduler)
+        for scaler in self._context.bystanders.alive(GradScaler, moment):
+            if scaler.is_enabled() and id(scaler) not in wrapped:
                 for side in self._sides:
-                    side.scalers.append([thing, None])
-                self._wrap(thing, "unscale_", self._about_to_unscale, self._unscaled)
+                    side.scalers.append([scaler, None])
+                self._wrap(scaler, "unscale_", self._about_to_unscale, self._unscaled)
 
     def _about_to_unscale(self, optimizer: Any) -> None:
         for side in self._sides:
@@ -123,7 +122,7 @@ class Calls:
                 side.look()
                 side.add("recorded")
             if batch.step == 0:
-                self._find()  # what was made after the watch
+                self._find(FIRST_STEP)  # what was made after the watch
 
     def detach(self) -> None:
         """Take hooks and wrappers off."""

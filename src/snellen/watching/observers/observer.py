@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snellen.watching.bystanders import Bystanders
 from snellen.watching.hooks import Hook, Ledger
 
 
@@ -24,6 +25,8 @@ class Context:
     run_dir: Path | None = None
     """Folder of the run, if it is written."""
     ledger: Ledger = field(default_factory=Ledger)
+    bystanders: Bystanders = field(default_factory=Bystanders)
+    """Schedulers, scalers and samplers of the program."""
     gradient_norm: Callable[[int], Tensor | None] = lambda index: None
     """The global gradient norm that the step of optimizer `index` now under way has met, 0-d, on its device."""
     step: int = 0

@@ -31,6 +31,10 @@ KEEPING = frozenset(
     for inplace in ("", "_")
 )
 """Operators that leave a score what it was, mask and bias aside."""
+MOST_NUMBERS = 16_384
+"""Numbers of a tensor from which its scale is taken."""
+QUERIES = 64
+"""Queries of each head whose attention is looked at, evenly spread."""
 MASKED = -90.0
 """A score below this is a mask: masks are -100 and less, scores at the start a few."""
 OWN_HOOKS = (nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.RNNBase, nn.RNNCellBase)
@@ -140,14 +144,14 @@ class Operators(TorchDispatchMode):
             self._known.pop(place, None)
 
     def _activate(self, frame: Frame, name: str, out: Tensor) -> None:
-        x = few(out)
         layer = f"{frame.name}:{name.removeprefix('aten.').rstrip('_')}"
         if name in RECTIFIERS:
-            self._add(layer, "zero_fraction", (x == 0).float().mean())
-            if x.dim() > 1:
+            x = few(out)
+            self._add(layer, "zero_fraction", 1 - x.count_nonzero() / max(x.numel(), 1))
+            if x.dim() > 1 and x.numel():
                 self._add(layer, "dead_units", dead_units(x))
         elif (bounds := SATURATING.get(name.rstrip("_"))) is not None:
-            self._add(layer, "saturation", ((x - bounds[0]).abs() > bounds[1]).float().mean())
+            self._add(layer, "saturation", ((some(out) - bounds[0]).abs() > bounds[1]).float().mean())
 
     def _drop(self, frame: Frame, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         if isinstance(frame.module, nn.modules.dropout._DropoutNd):
@@ -163,7 +167,8 @@ class Operators(TorchDispatchMode):
         q, k = given["query"], given["key"]
         width = int(q.shape[-1])
         scale = given.get("scale") or width**-0.5
-        few_q, few_k = q[:4].float(), k[:4].float()
+        rows = _rows(int(q.shape[-2]), q.device)
+        few_q, few_k = q[:4].index_select(-2, rows).float(), k[:4].float()
         if few_k.dim() == 4 and few_k.shape[1] not in (1, few_q.shape[1]):
             few_k = few_k.repeat_interleave(few_q.shape[1] // few_k.shape[1], dim=1)  # grouped queries
         scores = few_q @ few_k.transpose(-2, -1) * scale
@@ -171,22 +176,39 @@ class Operators(TorchDispatchMode):
         mask = mask if mask is not None else given.get("attn_bias")
         if mask is not None:
             mask = mask[:4] if mask.dim() == scores.dim() and mask.shape[0] > 1 else mask
+            mask = mask.index_select(-2, rows) if mask.dim() > 1 and mask.shape[-2] > 1 else mask
             scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         if given.get("is_causal"):
-            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(later, -torch.inf)
+            scores = scores.masked_fill(_later(rows, scores), -torch.inf)
         before = [self._known.get(_storage(t), _Lineage()).scale for t in (q, k)]
         whole = None if None in before else float(scale) * float(before[0] or 1) * float(before[1] or 1)
-        self._attend(frame, scores, scores.softmax(-1), whole, width=width)
+        few_queries = int(q.shape[-2]), rows
+        self._measure(frame, scores, scores.softmax(-1), whole, width, 1, few_queries)
 
-    def _attend(self, frame: Frame, scores: Tensor, weights: Tensor, scale: float | None, width: int = 0) -> None:
+    def _attend(self, frame: Frame, scores: Tensor, weights: Tensor, scale: float | None) -> None:
+        """`scores` and `weights` of every query, (N, heads, T, S), or (N * heads, T, S)."""
+        width = int(self._known[_storage(scores)].width or 1)
+        samples = 0 if self._padding is None else len(self._padding)
+        heads = scores.shape[0] // samples if scores.dim() == 3 and samples and not scores.shape[0] % samples else 1
+        rows = _rows(int(scores.shape[-2]), scores.device)
+        s, p = (t[: 4 * heads].index_select(-2, rows).float() for t in (scores, weights))
+        self._measure(frame, s, p, scale, width, heads, (int(scores.shape[-2]), rows))
+
+    def _measure(
+        self,
+        frame: Frame,
+        s: Tensor,
+        p: Tensor,
+        scale: float | None,
+        width: int,
+        heads: int,
+        queries: tuple[int, Tensor],
+    ) -> None:
+        """`s` and `p`: scores and weights of some queries; `queries`: how many there are, and which these are."""
+        count, which = queries
         frame.attention = True
         call = self._attentions[frame.name] = self._attentions.get(frame.name, 0) + 1
         layer = frame.name if call == 1 else f"{frame.name}:{call}"
-        width = width or int(self._known[_storage(scores)].width or 1)
-        samples = 0 if self._padding is None else len(self._padding)
-        heads = scores.shape[0] // samples if scores.dim() == 3 and samples and not scores.shape[0] % samples else 1
-        s, p = scores[: 4 * heads].float(), weights[: 4 * heads].float()
         allowed = s > MASKED
         keys = allowed.sum(-1)
         several = keys >= 2
@@ -198,17 +220,19 @@ class Operators(TorchDispatchMode):
         self._add(layer, "score_spread", (deviation.sqrt() * several).sum() / rows)
         if scale is not None:
             self._add(layer, "score_scale", scale * width**0.5)
-        if s.shape[-1] == s.shape[-2] > 1:
-            self._add(layer, "future_mass", p.triu(1).sum(-1)[..., :-1].nan_to_num().mean())
+        if s.shape[-1] == count > 1:
+            ahead = (p * _later(which, p)).sum(-1)[..., which < count - 1]
+            self._add(layer, "future_mass", ahead.nan_to_num().mean())
         if self._padding is not None and self._padding.shape[1] == s.shape[-1]:
-            self._on_padding(layer, p.unflatten(0, (-1, heads)) if scores.dim() == 3 else p)
+            self._on_padding(layer, p.unflatten(0, (-1, heads)) if p.dim() == 3 else p, queries)
 
-    def _on_padding(self, layer: str, weights: Tensor) -> None:
-        """Share of the weights (n, heads, T, T) of real queries that lies on padded keys, over samples with padding."""
+    def _on_padding(self, layer: str, weights: Tensor, queries: tuple[int, Tensor]) -> None:
+        """Share of the weights (n, heads, t, T) of real queries that lies on padded keys, over samples with padding."""
         assert self._padding is not None
         pad = self._padding[: len(weights)].float()
         mass = (weights * pad[:, None, None, :]).sum(-1).nan_to_num()
-        real = (1 - pad)[:, None, :] if mass.shape[-1] == pad.shape[1] else torch.ones_like(mass)
+        count, which = queries
+        real = (1 - pad[:, which])[:, None, :] if count == pad.shape[1] else torch.ones_like(mass)
         real = (real * (pad.sum(1) > 0)[:, None, None]).expand_as(mass)
         if mass.shape[0] == len(pad):
             padded = (pad.sum(1) > 0).float()
@@ -218,13 +242,30 @@ class Operators(TorchDispatchMode):
 
 def few(x: Tensor) -> Tensor:
     """At most 4 samples of maps and sequences, 256 of vectors, in float32."""
-    return (x.detach()[:4] if x.dim() > 2 else x.detach()[:256]).float()
+    return (x.detach()[:4] if x.dim() > 2 else x.detach()[:256] if x.dim() else x.detach()).float()
+
+
+def _rows(count: int, device: torch.device) -> Tensor:
+    """Positions of at most about `QUERIES` of `count` queries, evenly spread."""
+    return torch.arange(0, count, (count // QUERIES) | 1, device=device)
+
+
+def _later(rows: Tensor, scores: Tensor) -> Tensor:
+    """Where, among (rows, keys), the key comes after the query."""
+    return torch.arange(scores.shape[-1], device=scores.device) > rows[:, None]
+
+
+def some(x: Tensor) -> Tensor:
+    """At most about `MOST_NUMBERS` of `few(x)`, (n, k), evenly spread: enough for a scale, which is then off by 1 %."""
+    x = x.detach()[:4] if x.dim() > 2 else x.detach()[:256] if x.dim() else x.detach()[None]
+    x = x.flatten(1) if x.dim() > 1 else x[:, None]
+    return x[:, :: (x.numel() // MOST_NUMBERS) | 1].float()
 
 
 def dead_units(x: Tensor) -> Tensor:
-    """Share of the units of (n, C, ...) or (n, T, C) values that are 0 everywhere; 0-d."""
-    x = x.flatten(2).transpose(1, 2).flatten(0, 1) if x.dim() > 3 else x.flatten(0, -2)
-    return (x == 0).all(0).float().mean()
+    """Share of the units of (n, C, ...) or (n, T, C) values, none below 0, that are 0 everywhere; 0-d."""
+    units = x.dim() - 1 if x.dim() <= 3 else 1
+    return (x.amax([d for d in range(x.dim()) if d != units]) == 0).float().mean()
 
 
 def _storage(tensor: Any) -> int:

@@ -1,6 +1,5 @@
 """Whether every epoch brings the same batches in the same order."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data.distributed import DistributedSampler
 
+from snellen.watching.bystanders import FIRST_STEP
 from snellen.watching.observers.observer import Batch, Context
 from snellen.watching.probes import first_tensor
 
@@ -57,7 +57,7 @@ class Order:
             events.append(
                 {"step": period, "kind": "same-order", "layer": None, "message": message, "value": float(period)}
             )
-            samplers = [s for s in gc.get_objects() if issubclass(type(s), DistributedSampler) and s.shuffle]
+            samplers = [s for s in self._context.bystanders.alive(DistributedSampler, FIRST_STEP) if s.shuffle]
             if samplers:
                 epoch = max(s.epoch for s in samplers)
                 message = f"a shuffling DistributedSampler is at epoch {epoch}"

@@ -1,6 +1,5 @@
 """What is known of other processes that train the same model, without talking to them."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from snellen.watching.bystanders import START
 from snellen.watching.hooks import Hook
 from snellen.watching.models import roots
 from snellen.watching.observers.observer import Batch, Context
@@ -36,7 +36,7 @@ class Ranks:
         mine = {id(m) for _, m in roots(model)} | {
             id(m.module) for _, m in roots(model) if isinstance(m, DistributedDataParallel)
         }
-        for wrapper in [o for o in gc.get_objects() if issubclass(type(o), DistributedDataParallel)]:
+        for wrapper in self._context.bystanders.alive(DistributedDataParallel, START):
             if id(wrapper) in mine or id(wrapper.module) in mine:
                 self._handles.append(wrapper.register_forward_pre_hook(self._counter("wrapper")))
                 self._handles.append(wrapper.module.register_forward_pre_hook(self._counter("module")))

@@ -1,6 +1,5 @@
 """Gradient scalers of mixed precision: how often they lowered their scale, which they do at every step they skip."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from snellen.watching.bystanders import FIRST_STEP, START
 from snellen.watching.observers.observer import Batch, Context
 
 CALIBRATION = 20
@@ -26,17 +26,17 @@ class Scalers:
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Find the scalers there are."""
-        self._find()
+        self._find(START)
 
-    def _find(self) -> None:
-        self._scalers = [o for o in gc.get_objects() if issubclass(type(o), GradScaler) and o.is_enabled()]
+    def _find(self, moment: str) -> None:
+        self._scalers = [s for s in self._context.bystanders.alive(GradScaler, moment) if s.is_enabled()]
 
     def batch(self, batch: Batch) -> None:
         """Keep the scale, on its device."""
         if batch.phase != "training":
             return
         if batch.step == 0 and not self._scalers:
-            self._find()
+            self._find(FIRST_STEP)
         scales = [s._scale for s in self._scalers if s._scale is not None]
         if len(scales) == 1 and batch.step >= CALIBRATION:
             self._scales.append(scales[0].detach().clone())

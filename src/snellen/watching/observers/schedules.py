@@ -1,6 +1,5 @@
 """The learning-rate schedulers of the watched optimizers: how often they were stepped, and over what period."""
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
+from snellen.watching.bystanders import END, FIRST_STEP, START
 from snellen.watching.observers.observer import Batch, Context
 
 
@@ -25,7 +25,8 @@ class Schedules:
         self._start: dict[int, int] = {}
         self._begun: list[tuple[str, int]] = []
         self._found: list[LRScheduler] = []
-        for scheduler in self._schedulers():
+        self._moment = FIRST_STEP
+        for scheduler in self._schedulers(START):
             steps = int(scheduler.last_epoch)
             self._found.append(scheduler)
             self._start[id(scheduler)] = steps
@@ -33,9 +34,9 @@ class Schedules:
             if steps > 0 and stateful and not scheduler.optimizer.state:
                 self._begun.append((type(scheduler).__name__, steps))
 
-    def _schedulers(self) -> list[LRScheduler]:
+    def _schedulers(self, moment: str) -> list[LRScheduler]:
         mine = {id(o) for o in self._optimizers}
-        found = [o for o in gc.get_objects() if issubclass(type(o), LRScheduler)]
+        found = self._context.bystanders.alive(LRScheduler, moment)
         # Those inside a SequentialLR or ChainedScheduler are stepped by it.
         inner = {id(part) for s in found for part in getattr(s, "_schedulers", ())}
         return [s for s in found if id(getattr(s, "optimizer", None)) in mine and id(s) not in inner]
@@ -44,12 +45,13 @@ class Schedules:
         """Nothing is taken from the batch."""
 
     def detach(self) -> None:
-        """Nothing was put on."""
+        """Nothing was put on; what was made during the run is looked for at its end."""
+        self._moment = END
 
     def facts(self) -> Mapping[str, Any]:
         """Events."""
         known = {id(s) for s in self._found}
-        self._found += [s for s in self._schedulers() if id(s) not in known]
+        self._found += [s for s in self._schedulers(self._moment) if id(s) not in known]
         rows: list[tuple[str, str, float, str]] = []
         for scheduler in self._found:
             name = type(scheduler).__name__
