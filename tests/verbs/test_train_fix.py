@@ -15,7 +15,7 @@ from snellen.training.recipe import Recipe
 from snellen.verbs.train_fix import TrainFix, train_and_fix
 from tests.verbs.hostile import snapshot
 
-SETTINGS = {"epochs": 6, "batch_size": 20, "image_size": 16, "warmup_steps": 5, "jitter_scale": 0.0}
+SETTINGS = {"epochs": 4, "batch_size": 20, "image_size": 16, "warmup_steps": 5, "jitter_scale": 0.0}
 
 
 @pytest.fixture(scope="module")
