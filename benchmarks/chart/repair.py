@@ -1,18 +1,28 @@
 """Whether the change that a tool offers mends a run: faults of the recipe, mended by the recipe.
 
-A finding's edit is `{"op": "set", "key": KEY, "to": VALUE}` or `{"op": "set-recipe", KEY: VALUE, ...}`, with keys of
-`SETTERS`. Each round the first root cause with such an edit has it applied, and the run is watched again; a run counts
-as mended when its score comes within 5 % of that of its healthy twin.
+A finding's edit is `{"op": "set-recipe", KEY: VALUE, ...}`, with keys of `SETTERS`. Each round the first root cause
+with such an edit has it applied, and the run is watched again; a run counts as mended when its score comes within 5 %
+of that of its healthy twin.
+
+    python -m benchmarks.chart.repair                                              all of them, seed 0
+    python -m benchmarks.chart.repair --cases 'optimizer/rate-*' --seeds 0 1 2     some of them
+
+The chart itself does the same (`benchmarks.chart.run`): its column *mended* is this rate.
 """
 
+import argparse
+import fnmatch
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.chart.case import Case
-from benchmarks.chart.harness import Said, Tool
+import torch
+from benchmarks.chart.case import Case, all_cases
+from benchmarks.chart.harness import Nothing, Said, Snellen, Tool
 from benchmarks.chart.program import Program, seed_everything
 from benchmarks.chart.subjects import SUBJECTS
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 RECIPE_FAULTS = frozenset({9, 10, 11, 12, 14, 17, 18, 19, 53, 57, 63, 110})
 """Types of faults that a setting of the recipe can mend: rates, decay, momentum, clipping, smoothing, dropout."""
@@ -43,6 +53,32 @@ def _loss(name: str) -> Callable[[Program, Any], None]:
     return put
 
 
+def _smoothing(program: Program, value: Any) -> None:
+    """In a loss of torch its attribute; a function written out becomes cross-entropy with that smoothing."""
+    if isinstance(program.loss_fn, nn.Module):
+        program.loss_fn.label_smoothing = float(value)
+        return
+
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(out.reshape(-1, out.shape[-1]), y.reshape(-1), label_smoothing=float(value))
+
+    program.loss_fn = loss
+
+
+def _clip(program: Program, value: Any) -> None:
+    program.clip_norm = float(value) or None
+
+
+def _schedule(program: Program, value: Any) -> None:
+    if value != "constant":
+        raise ValueError(f"schedule {value!r}: a program can only be set to a constant one")
+    program.scheduler = None
+
+
+def _optimizer(program: Program, value: Any) -> None:
+    program.optimizer = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[value]
+
+
 def _dropout(program: Program, value: Any) -> None:
     for module in program.model.modules():
         if isinstance(module, nn.Dropout):
@@ -55,12 +91,13 @@ SETTERS: Mapping[str, Callable[[Program, Any], None]] = {
     "momentum": _option("momentum"),
     "betas": _option("betas"),
     "eps": _option("eps"),
-    "clip_norm": _field("clip_norm"),
+    "optimizer": _optimizer,
+    "clip_norm": _clip,
     "batch_size": _field("batch_size"),
     "accumulate": _field("accumulate"),
-    "schedule": _field("scheduler"),
+    "schedule": _schedule,
     "schedule_per": _field("schedule_per"),
-    "label_smoothing": _loss("label_smoothing"),
+    "label_smoothing": _smoothing,
     "loss_reduction": _loss("reduction"),
     "dropout": _dropout,
 }
@@ -68,12 +105,9 @@ SETTERS: Mapping[str, Callable[[Program, Any], None]] = {
 
 def settings_of(edit: Mapping[str, Any]) -> dict[str, Any]:
     """Key -> value of an edit of the recipe; empty for any other edit, or one with a key that no program has."""
-    if edit.get("op") == "set":
-        found = {edit.get("key", ""): edit.get("to")}
-    elif edit.get("op") == "set-recipe":
-        found = {key: value for key, value in edit.items() if key != "op"}
-    else:
+    if edit.get("op") != "set-recipe":
         return {}
+    found = {key: value for key, value in edit.items() if key != "op"}
     return found if all(key in SETTERS for key in found) else {}
 
 
@@ -115,3 +149,43 @@ def repair(case: Case, seed: int, said: Sequence[Said], tool: Callable[[], Tool]
 def mended(score: float | None, healthy: float | None) -> bool:
     """Whether a score is near enough to that of the healthy twin."""
     return score is not None and healthy is not None and score >= ENOUGH * healthy
+
+
+def main() -> None:
+    """Run faults of the recipe, mend them and print what came of it."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--cases", nargs="+", default=["*"], help="patterns of names of cases")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    counted = good = 0
+    for case in all_cases():
+        if case.change is None or case.fault_number not in RECIPE_FAULTS:
+            continue
+        if not any(fnmatch.fnmatch(case.name, pattern) for pattern in chosen.cases):
+            continue
+        for seed in chosen.seeds:
+            watching = Snellen()
+            watching.looks = ()
+            before = run_with(case.subject, case.change, {}, watching, seed)
+            found = repair(case, seed, watching.findings(), Snellen, Nothing())
+            suffered = not mended(before, found["healthy"])
+            well = mended(found["score"], found["healthy"])
+            counted, good = counted + suffered, good + (suffered and well)
+            verdict = "mended" if well else "NOT MENDED"
+            settings = ", ".join(f"{key} {value}" for key, value in found["settings"].items()) or "nothing offered"
+            print(
+                f"{verdict if suffered else 'no harm':10} {case.name} ({seed}): {_plain(before)} -> "
+                f"{_plain(found['score'])}, healthy {_plain(found['healthy'])}; {settings}",
+                flush=True,
+            )
+    print(f"{good} of {counted} runs that suffered are mended" + (f": {good / counted:.3f}" if counted else ""))
+
+
+def _plain(score: float | None) -> str:
+    return "none" if score is None else f"{score:.3f}"
+
+
+if __name__ == "__main__":
+    main()

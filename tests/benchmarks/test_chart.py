@@ -141,8 +141,17 @@ def test_a_program_learns_and_each_part_can_be_taken_out() -> None:
 
 def test_edits_of_the_recipe_are_understood_and_others_are_not() -> None:
     assert repair.settings_of({"op": "set-recipe", "lr": 0.01, "clip_norm": 1.0}) == {"lr": 0.01, "clip_norm": 1.0}
-    assert repair.settings_of({"op": "set", "key": "weight_decay", "to": 0.0}) == {"weight_decay": 0.0}
-    assert repair.settings_of({"op": "set", "key": "moon", "to": 1}) == repair.settings_of({"op": "clip-box"}) == {}
+    assert repair.settings_of({"op": "set-recipe", "moon": 1}) == repair.settings_of({"op": "clip-box"}) == {}
+
+
+def test_settings_reach_the_program() -> None:
+    program = tiny()
+    program.scheduler, program.clip_norm = torch.optim.lr_scheduler.ConstantLR, 1.0
+    for key, value in {"schedule": "constant", "clip_norm": 0.0, "label_smoothing": 0.5, "lr": 0.01}.items():
+        repair.SETTERS[key](program, value)
+    assert (program.scheduler, program.clip_norm, program.lr) == (None, None, 0.01)
+    out, y = torch.tensor([[4.0, -4.0]]), torch.tensor([0])
+    assert float(program.loss_fn(out, y)) > 1
 
 
 def test_the_first_root_cause_with_an_edit_is_followed() -> None:
