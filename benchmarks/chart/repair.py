@@ -134,7 +134,9 @@ def repair(case: Case, seed: int, said: Sequence[Said], tool: Callable[[], Tool]
     """Scores of the healthy twin and of the run with what is offered; the settings; and how many rounds it took."""
     healthy = run_with(case.subject, None, {}, plain, seed)
     score, settings, rounds = None, dict[str, Any](), 0
-    while rounds < ROUNDS and (offered := first_settings(said)) and offered.items() - settings.items():
+    while rounds < ROUNDS and (offered := first_settings(said)):
+        if settings | offered == settings:
+            break
         settings |= offered
         rounds += 1
         watching = tool()
