@@ -51,6 +51,8 @@ class GraphGrows(Rule):
         """Share of the marked graphs that is alive, in 0..1."""
         growth: float = 3.0
         """Nodes now over nodes at first; sequences of different length stay below."""
+        sizes: int = 6
+        """Different sizes; layers that are unfrozen one by one lengthen the graph a few times, not step by step."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -59,7 +61,7 @@ class GraphGrows(Rule):
         both = alive.join(marked, on="step", suffix="_of").filter(pl.col("value") >= o.alive)
         both = both.filter(pl.col("value") >= o.share * pl.col("value_of"))
         sizes = nodes["value"].to_list()
-        longer = len(sizes) >= 3 and sizes[-1] >= o.growth * sizes[0] and sizes[-1] == max(sizes)
+        longer = len(set(sizes)) >= o.sizes and sizes[-1] >= o.growth * sizes[0] and sizes[-1] == max(sizes)
         if not both.height and not longer:
             return
         if longer:

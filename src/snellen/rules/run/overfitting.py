@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
@@ -58,6 +59,9 @@ class Overfitting(Rule):
         rise: float = 0.25
         """Rise of the validation loss above its best, as a share."""
 
+        metric_fall: float = 0.02
+        """Fall of the validation metric below its best; a network that only grows surer keeps it."""
+
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         rows = run.epochs.drop_nulls("val_loss").filter(pl.col("val_loss").is_finite())
@@ -66,6 +70,8 @@ class Overfitting(Rule):
         best = int(rows["val_loss"].arg_min() or 0)
         lowest, last = float(rows["val_loss"][best]), float(rows["val_loss"][-1])
         since = rows.height - 1 - best
+        if self._keeps_its_metric(rows["metric"]):
+            return  # Surer of its few mistakes, and no more of them.
         if (
             since >= self.options.patience
             and lowest > 0
@@ -83,3 +89,11 @@ class Overfitting(Rule):
                 of=rows.height,
                 fix=Fix(FixSafety.UNSAFE, "stop at the best epoch; augment, add data or use a smaller network"),
             )
+
+    def _keeps_its_metric(self, column: pl.Series) -> bool:
+        """Whether the last value is as near to the best as the values of two epochs are to each other."""
+        metric = column.drop_nulls().drop_nans().to_numpy()
+        if len(metric) < len(column):
+            return False
+        noise = 2 * float(np.median(np.abs(np.diff(metric))))
+        return bool(metric[-1] > metric.max() - max(self.options.metric_fall, noise))

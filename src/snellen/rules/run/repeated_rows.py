@@ -49,6 +49,8 @@ class RepeatedRows(Rule):
         """Rows in a batch."""
         labels: float = 0.2
         """Share of the different rows with more than one label."""
+        values: int = 32
+        """Numbers in a row; shorter rows, such as the states of a game, are equal by nature."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -56,6 +58,8 @@ class RepeatedRows(Rule):
         if row is None or row["of"] < o.size or row["value"] > o.share:
             return
         if not number(run, "rows-under-two-labels") >= o.labels:
+            return
+        if number(run, "row-values", "training") < o.values:
             return
         some = row["value"] * row["of"]
         yield Finding(

@@ -51,8 +51,9 @@ class SymmetricUnits(Rule):
         """Yield at most one finding for the run, at the first such layer."""
         rows = [r for r in matrices(run) if r["fan_in"] > 1 and r["equal_rows"] is not None]
         zeros = [r for r in rows if not r["start_norm"]]
-        many = len(zeros) > self.options.zero_share * len(rows)
         stuck = always_zero(gradients(run))
+        # Of all matrices: coupling flows zero the last layer of each network, and the first may have one input.
+        many = len(zeros) > self.options.zero_share * len(matrices(run))
         bad = [r for r in rows if r["equal_rows"] and (r["start_norm"] or many or r["name"] in stuck)]
         if not bad:
             return

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._series import fall
 from snellen.rules.run._trials import learned
 from snellen.watching.facts import RunFacts
 
@@ -58,12 +59,16 @@ class TokenOrderIgnored(Rule):
         """Relative change of the outputs; rounding gives 1e-6, healthy trained networks of the chart 1 and more."""
         steps: int = 10
         """Updates after which learned positions have left zero."""
+        learned: float = 0.8
+        """Share by which the loss fell, at which nothing can have been missed."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         row, apart = learned(run, "position-blindness", self.options.steps), learned(run, "sample-spread", 1)
         if row is None or row["value"] >= self.options.limit or (apart is not None and apart["value"] < 1e-5):
             return
+        if fall(run) >= self.options.learned:
+            return  # A set has no order to miss.
         yield Finding(
             message=(
                 f"with {row['detail']} the network gives the same outputs to {row['value']:.0e} of their spread (limit "

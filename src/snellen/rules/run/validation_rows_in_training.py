@@ -52,6 +52,8 @@ class ValidationRowsInTraining(Rule):
         """Different training rows."""
         values: int = 32
         """Numbers in a row; shorter rows may be equal by chance."""
+        least: int = 4
+        """Numbers in a row below which equal rows are no sign, as with pairs of ids."""
         own: float = 0.5
         """Share of different rows in a validation batch below which rows repeat by nature."""
 
@@ -59,6 +61,8 @@ class ValidationRowsInTraining(Rule):
         """Yield at most one finding for the run."""
         o, row = self.options, measure(run, "validation-rows-trained-on")
         if row is None or row["value"] < o.share:
+            return
+        if number(run, "row-values", "training") < o.least:
             return
         short = number(run, "row-values", "training") < o.values
         if not number(run, "batch-distinct", "validation") >= max(o.own, 1 - row["value"] / 3 if short else 0.0):
