@@ -38,7 +38,7 @@ class LrTooHigh(Rule):
         lr by 10
 
     ## Fix
-    The edit is the rate at which the first updates are about 2 % of the weights (SGD: 1 %), or a tenth of what a sweep
+    The edit is the rate at which the first updates are about 5 % of the weights (SGD: 1 %), or a tenth of what a sweep
     suggested. By hand: divide the rate by 10 until the first ten losses fall; add a warm-up.
 
     ## Known false positives

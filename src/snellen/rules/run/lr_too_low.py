@@ -29,7 +29,7 @@ class LrTooLow(Rule):
         0.9)
 
     ## Fix
-    The edit is the rate at which the first updates are about 2 % of the weights (SGD: 1 %). By hand: multiply the rate
+    The edit is the rate at which the first updates are about 5 % of the weights (SGD: 1 %). By hand: multiply the rate
     by 10 until the update ratio is about 1e-3.
 
     ## Known false positives
