@@ -9,6 +9,7 @@ import pytest
 from snellen.findings.engine import Verdict, judge
 from snellen.findings.registry import all_rules
 from snellen.findings.settings import LoadedSettings, Settings, chosen_rules
+from snellen.watching.facts import RunFacts
 from tests.rules import (
     data_injections,
     dataset_injections,
@@ -74,6 +75,8 @@ def test_fires_on_its_defect_and_on_nothing_it_did_not_cause(name: str, tmp_path
     unexpected = [(f.rule, f.message) for f in others if f.rule not in ALSO.get(name, set())]
     assert not unexpected
     assert all(f.message and "\n" not in f.message for f in mine)
+    if {*all_rules()[name].needs().values()} == {RunFacts}:
+        assert all(f.fix and f.fix.title for f in mine), f"{name} names no remedy"
     if name not in ALSO:
         assert any(f.caused_by is None for f in mine), f"{name} was explained away by {[f.rule for f in others]}"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.findings.words import listed
 from snellen.training.recipe import Recipe
 
@@ -66,4 +66,5 @@ class FlipChangesLabels(Rule):
         yield Finding(
             message=f"flip is on, and {what}: half of the training images are learnt under a wrong label",
             evidence={"classes": names[:20]},
+            fix=Fix(FixSafety.UNSAFE, "train without flip", {"op": "set-recipe", "flip": False}),
         )

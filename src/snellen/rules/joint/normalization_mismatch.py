@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.data.facts import DataFacts
-from snellen.findings import Category, Finding, Rule, RuleOptions, Tier
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions, Tier
 from snellen.training.recipe import Recipe
 
 
@@ -56,13 +56,16 @@ class NormalizationMismatch(Rule):
         images = data.images.filter("decoded")
         if recipe.pretrained or images.is_empty():
             return
-        for channel, (name, mean, std) in zip(
-            "rgb", zip(("red", "green", "blue"), recipe.mean, recipe.std, strict=True), strict=True
-        ):
-            measured = float(images.select(pl.col(f"mean_{channel}").mean()).item())
+        means, deviations = [], []
+        for channel in "rgb":
+            means.append(float(images.select(pl.col(f"mean_{channel}").mean()).item()))
             # Variance of all pixels: within the images and between their means.
             within, between = pl.col(f"std_{channel}").pow(2).mean(), pl.col(f"mean_{channel}").var(ddof=0)
-            deviation = float(images.select((within + between).sqrt()).item())
+            deviations.append(float(images.select((within + between).sqrt()).item()))
+        edit = {"op": "set-recipe", "mean": [round(v, 4) for v in means], "std": [round(v, 4) for v in deviations]}
+        for name, measured, deviation, mean, std in zip(
+            ("red", "green", "blue"), means, deviations, recipe.mean, recipe.std, strict=True
+        ):
             shift, ratio = (measured - mean) / std, deviation / std
             if abs(shift) > self.options.max_shift or not 1 / self.options.max_ratio <= ratio <= self.options.max_ratio:
                 yield Finding(
@@ -70,6 +73,7 @@ class NormalizationMismatch(Rule):
                     f"{mean:.2f} and {std:.2f}: "
                     f"the network gets inputs of mean {shift:.1f} and deviation {ratio:.2f} instead of 0 and 1",
                     evidence={"channel": name, "mean": measured, "std": deviation, "shift": shift, "ratio": ratio},
+                    fix=Fix(FixSafety.UNSAFE, "set mean and std to the measured numbers", edit),
                     rank=abs(shift),
                 )
                 return

@@ -101,5 +101,5 @@ class TrainEvalMismatch(Rule):
             evidence={"train_mode_loss": train[0], "eval_mode_loss": evaluated[0], "lost_share": lost / gained},
             fix=Fix(FixSafety.UNSAFE, "set batch norm's momentum to 0.1 and eps to 1e-5, or use GroupNorm")
             if worst
-            else None,
+            else Fix(FixSafety.UNSAFE, "look for layers that do something else in eval mode: dropout, noise, norms"),
         )
