@@ -31,9 +31,13 @@ class Order:
         """No hook is needed."""
         self._prints: list[Tensor] = []
         self._read: list[float] = []
+        self._told: int | None = None
 
     def batch(self, batch: Batch) -> None:
-        """Keep one number of the batch, on its device."""
+        """Keep one number of the batch, on its device, and the epoch of the sampler: both end with their loop."""
+        for sampler in self._context.bystanders.alive(DistributedSampler, FIRST_STEP):
+            if sampler.shuffle:
+                self._told = max(self._told or 0, sampler.epoch)
         if batch.phase != "training" or len(self._prints) + len(self._read) >= MOST:
             return
         # Targets first: augmentation changes inputs at every pass.
@@ -57,12 +61,16 @@ class Order:
             events.append(
                 {"step": period, "kind": "same-order", "layer": None, "message": message, "value": float(period)}
             )
-            samplers = [s for s in self._context.bystanders.alive(DistributedSampler, FIRST_STEP) if s.shuffle]
-            if samplers:
-                epoch = max(s.epoch for s in samplers)
-                message = f"a shuffling DistributedSampler is at epoch {epoch}"
+            if self._told is not None:
+                message = f"a shuffling DistributedSampler is at epoch {self._told}"
                 events.append(
-                    {"step": None, "kind": "sampler-epoch", "layer": None, "message": message, "value": float(epoch)}
+                    {
+                        "step": None,
+                        "kind": "sampler-epoch",
+                        "layer": None,
+                        "message": message,
+                        "value": float(self._told),
+                    }
                 )
         return {"events": events}
 
