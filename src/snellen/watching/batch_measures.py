@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 250_000
 """Numbers of a tensor that are looked at, the first samples of it; non-finite ones are counted in all of it."""
 CODES = 256
 """Number of values of an unsigned byte."""
@@ -79,12 +79,17 @@ def describe(x: Tensor, role: str) -> dict[str, Any]:
     if row["nonfinite"] and whole.dim():
         bad_rows = (~torch.isfinite(whole)).flatten(1).any(1) if whole.dim() > 1 else ~torch.isfinite(whole)
         row["nonfinite_at"] = bad_rows.nonzero()[:5, 0].tolist()
-    if part.dim() >= 2 and len(part) > 1:
-        flat_rows = clean.flatten(1)
-        row["distinct_rows"] = len(torch.unique(flat_rows[:, : CODES * 4], dim=0)) / len(flat_rows)
+    if part.dim() >= 2 and len(whole) > 1:
+        flat_rows = whole.flatten(1)[: MOST_VALUES // CODES, : CODES * 4].nan_to_num(0.0, 0.0, 0.0)
+        row["distinct_rows"] = len(torch.unique(flat_rows, dim=0)) / len(flat_rows)
     if role == "output" and part.dim() >= 2 and part.shape[1] > 1:
         off = torch.stack([(clean.sum(1) - 1).abs().max(), (clean.sum(0) - 1).abs().max()]).tolist()
         row["row_sum_off"], row["column_sum_off"] = off
+        if len(part) == len(whole) > 1 and flat[1] <= 0:
+            shares = clean.exp()
+            row["log_row_sum_off"], row["log_column_sum_off"] = torch.stack(
+                [(shares.sum(1) - 1).abs().max(), (shares.sum(0) - 1).abs().max()]
+            ).tolist()
     if role == "input" and part.dim() >= 3:
         axes = [0, *range(2, part.dim())]
         row["channel_mean"] = clean.mean(axes).tolist()[:64]

@@ -132,6 +132,11 @@ BATCHES: Schema = {
     "negative_share": (pl.Float64(), "share below 0, 0..1"),
     "row_sum_off": (pl.Float64(), "of outputs: largest |sum over axis 1 - 1|; null with fewer than 2 columns"),
     "column_sum_off": (pl.Float64(), "of outputs: largest |sum over axis 0 - 1|; null with fewer than 2 columns"),
+    "log_row_sum_off": (
+        pl.Float64(),
+        "of outputs none of which is above 0: largest |sum over axis 1 of their exponentials - 1|",
+    ),
+    "log_column_sum_off": (pl.Float64(), "the same over axis 0"),
     "nonfinite_at": (pl.List(pl.Int64()), "first samples (at most 5) that hold NaN or infinity"),
     "wrapped": (pl.Float64(), "of byte images: roughness saved when the circle of 256 values is cut elsewhere, 0..1"),
     "trailing": (

@@ -113,7 +113,10 @@ def values(
         few = out.numel() <= MOST_ELEMENTS
         rows = class_rows(out, t) if target != "inputs" and not t.is_complex() else None
         if rows is not None and out.shape != t.shape:
-            for form, value in _of_classes(*rows, found, few, t.is_floating_point(), weight):
+            # Along axis 0 the samples stand; the rows below are places of all samples, and no longer tell them apart.
+            along = class_rows(F.log_softmax(out, 0), t) if few and out.dim() > 2 else None
+            over_batch = None if along is None else along[0]
+            for form, value in _of_classes(*rows, found, few, t.is_floating_point(), weight, over_batch):
                 found.of.setdefault(form, value)
                 if classes_only and found.classes is not None:
                     return found
@@ -138,7 +141,13 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def _of_classes(
-    out: Tensor, ids: Tensor, found: Values, few: bool, floating: bool, weight: Tensor | None
+    out: Tensor,
+    ids: Tensor,
+    found: Values,
+    few: bool,
+    floating: bool,
+    weight: Tensor | None,
+    over_batch: Tensor | None = None,
 ) -> Iterator[tuple[Form, Value]]:
     kind = "class-ids"
     if floating:
@@ -173,9 +182,9 @@ def _of_classes(
         return
     yield Form("cross-entropy", "log", kind), Value(_sum(picked(out.clamp_min(1e-12).log())), count, m)
     yield Form("nll", "softmax", kind), Value(_sum(picked(p)), count, m)
-    over_batch = F.softmax(out, 0)
-    yield Form("cross-entropy", "softmax-batch", kind), Value(_sum(picked(F.log_softmax(over_batch, 1))), count, m)
-    yield Form("nll", "softmax-batch", kind), Value(_sum(picked(F.log_softmax(out, 0))), count, m)
+    along = F.log_softmax(out, 0) if over_batch is None else over_batch
+    yield Form("cross-entropy", "softmax-batch", kind), Value(_sum(picked(F.log_softmax(along.exp(), 1))), count, m)
+    yield Form("nll", "softmax-batch", kind), Value(_sum(picked(along)), count, m)
     yield Form("cross-entropy", "sigmoid", kind), Value(_sum(picked(F.log_softmax(out.sigmoid(), 1))), count, m)
     yield Form("cross-entropy", "relu", kind), Value(_sum(picked(F.log_softmax(out.relu(), 1))), count, m)
     yield Form("cross-entropy", "tanh", kind), Value(_sum(picked(F.log_softmax(out.tanh(), 1))), count, m)
@@ -183,11 +192,17 @@ def _of_classes(
         some = keep * (ids != ignored)
         yield Form("cross-entropy", target=kind, ignored=ignored), Value(_sum(nll * some), some.sum(), m)
     right = (-nll).exp() * keep
+    again = picked(F.log_softmax(p, 1))
+    # The weight of a sample is of its probability, or of what a loss that was handed the probability takes for one.
+    focals = (
+        ("", right, nll, ()),
+        ("softmax", right, again, ()),
+        ("softmax", (-again).exp(), again, (("weight", 2.0),)),
+    )
     for gamma in GAMMAS:
-        yield (
-            Form("focal", target=kind, extra=(("gamma", gamma),)),
-            Value(_sum((1 - right).clamp_min(0).pow(gamma) * nll), count, m),
-        )
+        for before, sure, each, more in focals:
+            form = Form("focal", before, kind, extra=(("gamma", gamma), *more))
+            yield form, Value(_sum((1 - sure).clamp_min(0).pow(gamma) * each), count, m)
     hot = F.one_hot(safe, classes).to(out.dtype)
     if classes > 1:
         margin = (1 - out.gather(1, safe[:, None]) + out).clamp_min(0) * (1 - hot)

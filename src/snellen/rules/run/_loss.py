@@ -47,6 +47,12 @@ def one_answer_each(run: RunFacts) -> bool:
     return bool(shapes) and all(len(s) == 1 or math.prod(s[1:]) == 1 for s in shapes)
 
 
+def masks(run: RunFacts) -> bool:
+    """Whether the targets are images of class ids, (N, H, W) or (N, 1, H, W)."""
+    shapes = rows(run, "target")["shape"].to_list()
+    return bool(shapes) and all(len(s) >= 3 and s[-1] > 1 and s[-2] > 1 for s in shapes)
+
+
 def class_counts(run: RunFacts) -> tuple[list[int], int]:
     """How often each class of the outputs was the target, in training, and how often an id that is no class."""
     found = run.classes.filter(pl.col("phase") == "training").sort("class_id")

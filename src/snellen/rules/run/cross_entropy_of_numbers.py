@@ -20,7 +20,8 @@ class CrossEntropyOfNumbers(Rule):
     ## How it is computed
     Fires when cross-entropy was recognised with targets cut to whole ones and the targets given are not whole; when
     cross-entropy with soft targets, or a binary one, was recognised and some targets are below -`slack` or above
-    1 + `slack`.
+    1 + `slack`; or when cross-entropy with soft targets was recognised and they are zeros and ones, of which a sample
+    has more than `marks` ones in the mean: several labels that softmax lets compete.
 
     ## Example
         cross-entropy-of-numbers targets run from -1.6 to 2.5 and binary cross-entropy takes them for probabilities
@@ -44,6 +45,8 @@ class CrossEntropyOfNumbers(Rule):
 
         slack: float = 0.01
         """How far a probability may be outside 0..1, as rounding and resizing leave it."""
+        marks: float = 1.05
+        """Mean number of classes that a sample of zeros and ones marks; one label each makes 1 at most."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -59,6 +62,22 @@ class CrossEntropyOfNumbers(Rule):
             how = "cuts them to whole numbers and takes those for classes"
         elif (known["target"] == "soft" or known["name"] in BINARY) and known["target"] != "one-hot" and outside:
             how = "takes them for probabilities (limits 0 and 1)"
+        elif known["target"] == "soft" and known["name"] == "cross-entropy" and bool(targets["whole"].all()):
+            marks = [m * s[1] for m, s in zip(targets["mean"].to_list(), targets["shape"].to_list(), strict=True)]
+            most = sum(marks) / len(marks)
+            if low < 0 or most <= self.options.marks:
+                return
+            yield Finding(
+                message=(
+                    f"targets of 0 and 1 mark {most:.2f} classes per sample (limit {self.options.marks:g}) and the "
+                    f"{known['name']} takes them for probabilities of classes that exclude each other: each label "
+                    "learned takes from the others"
+                ),
+                place=Place(layer="target"),
+                evidence={"marks": most, "loss": known["name"]},
+                fix=Fix(FixSafety.UNSAFE, "binary_cross_entropy_with_logits for several labels per sample"),
+            )
+            return
         else:
             return
         yield Finding(

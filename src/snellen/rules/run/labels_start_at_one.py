@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._loss import class_counts, form, one_answer_each
+from snellen.rules.run._loss import class_counts, form, masks, one_answer_each
 from snellen.watching.facts import RunFacts
 
 
@@ -18,7 +18,8 @@ class LabelsStartAtOne(Rule):
     the last class is lost where the head has one output per class.
 
     ## How it is computed
-    For a recognised loss of classification with one target per sample. Fires when class 0 never was a target and at
+    For a recognised loss of classification with one target per sample, or with masks in which every class but 0 occurs.
+    Fires when class 0 never was a target and at
     least two others were, each of those that were at least `seen` times; or when `seen` targets or more are ids of C
     and above that the loss ignored.
 
@@ -49,10 +50,13 @@ class LabelsStartAtOne(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         known = form(run)
-        if known.get("name") not in ("cross-entropy", "focal", "nll", "multi-margin") or not one_answer_each(run):
+        if known.get("name") not in ("cross-entropy", "focal", "nll", "multi-margin"):
             return
         counts, outside = class_counts(run)
         seen = [i for i, n in enumerate(counts) if n]
+        every = len(counts) > 2 and len(seen) == len(counts) - 1 and known["ignored"] != 0 and masks(run)
+        if not (one_answer_each(run) or every):
+            return
         if len(seen) < 2 or min(counts[i] for i in seen) < self.options.seen or counts[0]:
             return
         whole = seen[-1] - seen[0] + 1 == len(seen)

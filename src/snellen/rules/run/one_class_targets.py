@@ -1,5 +1,6 @@
 """See OneClassTargets."""
 
+import math
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
@@ -18,7 +19,9 @@ class OneClassTargets(Rule):
 
     ## How it is computed
     Fires when a loss of classification was recognised and at least `targets` targets of at least `steps` steps all are
-    of one class. Two adversaries, with two optimizers, see constant targets by turns and are not judged.
+    of one class; or when a binary loss was recognised and the several marks of each sample are all 0, or all 1, in at
+    least `looks` batches looked at. Two adversaries, with two optimizers, see constant targets by turns and are not
+    judged.
 
     ## Example
         one-class-targets all 4800 targets are class 0
@@ -45,12 +48,16 @@ class OneClassTargets(Rule):
         """Targets before anything is said; of two equal classes one is missing by chance with 2^-100."""
         steps: int = 10
         """Steps before anything is said."""
+        looks: int = 3
+        """Batches looked at, where a sample has several marks; they spread over the run."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         known = form(run)
         name = known.get("name")
         counts, _ = class_counts(run)
+        if name in BINARY and optimizers(run) == 1:
+            yield from self._marks(run)
         if not name or len(counts) < 2 or optimizers(run) > 1 or rows(run, "input").height == 0:
             return
         if name not in ("cross-entropy", "focal", "nll", "multi-margin", "dice", *BINARY):
@@ -66,4 +73,23 @@ class OneClassTargets(Rule):
                 place=Place(layer="target"),
                 evidence={"class": seen[0], "targets": total, "classes": len(counts)},
                 fix=Fix(FixSafety.UNSAFE, "look at how the labels are read"),
+            )
+
+    def _marks(self, run: RunFacts) -> Iterator[Finding]:
+        """Several zeros and ones per sample that are all the same."""
+        marks, o = rows(run, "target").drop_nulls("minimum"), self.options
+        if marks.height < o.looks or run.steps.height < o.steps or form(run).get("target") != "values":
+            return
+        total = sum(math.prod(s) for s in marks["shape"].to_list())
+        low, high = float(marks["minimum"].to_numpy().min()), float(marks["maximum"].to_numpy().max())
+        several = all(math.prod(s[1:]) > 1 for s in marks["shape"].to_list())
+        if several and low == high and low in (0.0, 1.0) and total >= o.targets:
+            yield Finding(
+                message=(
+                    f"all {total} targets of the {marks.height} batches looked at are {low:.0f} (limit {o.targets}): "
+                    "one answer is all there is to learn"
+                ),
+                place=Place(layer="target"),
+                evidence={"value": low, "targets": total},
+                fix=Fix(FixSafety.UNSAFE, "look at how the targets are made: units, thresholds, order of comparison"),
             )

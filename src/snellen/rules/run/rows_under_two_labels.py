@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
+import polars as pl
+
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._loss import loss_name, rows
 from snellen.rules.run._measures import measure, number
 from snellen.watching.facts import RunFacts
 
@@ -19,7 +22,9 @@ class RowsUnderTwoLabels(Rule):
 
     ## How it is computed
     Fires when at least `share` of the different rows, and `rows` of them, came with more than one class id. Rows
-    of fewer than `values` numbers are left alone: there equal inputs with unequal labels are a matter of course.
+    of fewer than `values` numbers are left alone: there equal inputs with unequal labels are a matter of course. So are
+    targets of pairs: those of a model that runs more than `passes` times a step, or of a loss that does not follow from
+    these outputs and targets.
 
     ## Example
         rows-under-two-labels 870 of 960 rows came with more than one label
@@ -51,11 +56,13 @@ class RowsUnderTwoLabels(Rule):
         """Rows in number."""
         values: int = 16
         """Numbers in a row."""
+        passes: float = 1.5
+        """Training passes per step; a network that compares two inputs runs twice, and its label is of the pair."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o, row = self.options, measure(run, "rows-under-two-labels")
-        if row is None or not number(run, "row-values") >= o.values:
+        if row is None or not number(run, "row-values") >= o.values or self._of_pairs(run):
             return
         count = round(row["value"] * row["of"])
         if row["value"] < o.share or count < o.rows:
@@ -74,3 +81,9 @@ class RowsUnderTwoLabels(Rule):
             of=int(row["of"]),
             fix=Fix(FixSafety.UNSAFE, "shuffle inputs and labels together"),
         )
+
+    def _of_pairs(self, run: RunFacts) -> bool:
+        """Whether the targets may speak of more than the inputs that were shown."""
+        passes = int(run.forwards.filter(pl.col("phase") == "training")["calls"].sum())
+        compared = rows(run, "output").height and rows(run, "target").height
+        return passes > self.options.passes * max(run.steps.height, 1) or bool(compared and not loss_name(run))

@@ -21,9 +21,9 @@ class SoftmaxBeforeCrossEntropy(Rule):
     With C classes the loss cannot fall below ln(1 + (C-1)/e), 1.46 for 10 classes, and gradients shrink.
 
     ## How it is computed
-    Fires when the loss is cross-entropy, told or recognised by value, and no output of the first batches is below 0 or
-    above 1 and rows sum to 1 within `tolerance`; or autograd says that a softmax or sigmoid made the outputs; or the
-    loss was recognised as the cross-entropy of their softmax or sigmoid.
+    Fires when the loss is cross-entropy, told or recognised by value, or its focal form, and no output of the first
+    batches is below 0 or above 1 and rows sum to 1 within `tolerance`; or autograd says that a softmax or sigmoid made
+    the outputs; or the loss was recognised as the cross-entropy of their softmax or sigmoid.
 
     ## Example
         softmax-before-cross-entropy output rows sum to 1.000; the loss cannot fall below 1.46
@@ -51,11 +51,12 @@ class SoftmaxBeforeCrossEntropy(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
-        if not cross_entropy(run):
+        focal = form(run).get("name") == "focal"
+        if not (cross_entropy(run) or focal):
             return
         classes = form(run).get("classes") or run.num_classes
         floor = math.log(1 + (classes - 1) / math.e) if classes else None
-        least = f"the loss cannot fall below {floor:.2f}" if floor else "the loss cannot reach 0"
+        least = f"the loss cannot fall below {floor:.2f}" if floor and not focal else "its gradients shrink"
         before = form(run).get("before") or made_by(run)
         if before in ("softmax", "sigmoid"):
             where = "stands between outputs and loss" if form(run).get("before") else "made the outputs"

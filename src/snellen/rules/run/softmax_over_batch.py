@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
+import polars as pl
+
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._loss import form
+from snellen.rules.run._loss import form, rows
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
 FIX = Fix(FixSafety.UNSAFE, "softmax(dim=1)")
+OFF = 5e-3
+"""Distance of a sum from 1 that float16 leaves."""
 
 
 class SoftmaxOverBatch(Rule):
@@ -21,7 +25,8 @@ class SoftmaxOverBatch(Rule):
 
     ## How it is computed
     Fires when in at least `batches` of the first three batches every output column sums to 1 over the batch within
-    5e-3, or the loss was recognised as that of a softmax over axis 0.
+    5e-3; when in as many looks the exponentials of outputs below 0 do so and those of their rows do not; or when the
+    loss was recognised as that of a softmax over axis 0.
 
     ## Example
         softmax-over-batch output columns sum to 1 over the batch
@@ -61,7 +66,19 @@ class SoftmaxOverBatch(Rule):
             )
             return
         found = event(run, "columns-sum-to-one")
-        if found and found["value"] >= self.options.batches:
+        logs = rows(run, "output").drop_nulls("log_column_sum_off")
+        logs = logs.filter((pl.col("log_column_sum_off") <= OFF) & (pl.col("log_row_sum_off") > OFF))
+        if logs.height >= self.options.batches:
+            yield Finding(
+                message=(
+                    f"in {logs.height} batches (limit {self.options.batches}) the exponentials of every output column "
+                    "sum to 1 over the batch: log_softmax has the wrong dimension and couples the samples"
+                ),
+                place=Place(layer="output"),
+                evidence={"batches": logs.height},
+                fix=FIX,
+            )
+        elif found and found["value"] >= self.options.batches:
             yield Finding(
                 message=(
                     f"in {int(found['value'])} of the first batches (limit {self.options.batches}) every "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._loss import class_counts, form, one_answer_each
+from snellen.rules.run._loss import class_counts, form, masks, one_answer_each
 from snellen.watching.facts import RunFacts
 
 
@@ -18,8 +18,9 @@ class TargetsIgnored(Rule):
 
     ## How it is computed
     Fires when at least `targets` targets were seen and none of them is an id of a class; when the loss was always 0 or
-    NaN and at least `share` of the targets were no such id; or when each sample has one target, the loss was recognised
-    as one that ignores a class, and that class was seen.
+    NaN and at least `share` of the targets were no such id; or when the loss was recognised as one that ignores a class
+    that has an output, and that class was seen: at all, where each sample has one target, or in at least `most` of the
+    pixels, where the targets are masks. (Of tokens nothing is said: there it is the filler.)
 
     ## Example
         targets-ignored all 3200 targets are ids that the loss ignores; it is NaN
@@ -45,6 +46,8 @@ class TargetsIgnored(Rule):
         """Targets seen before anything is said."""
         share: float = 0.99
         """Share of ignored targets, 0..1, beside a loss that is always 0 or NaN; sparse labels have up to 0.97."""
+        most: float = 0.5
+        """Share of the pixels of a mask; the margin that is left out on purpose is less."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -60,7 +63,12 @@ class TargetsIgnored(Rule):
                 f"{what} targets are ids of no output (limit {o.share:.0%}): the loss ignores them and nothing is left "
                 "to learn from"
             )
-        elif ignored is not None and ignored < len(counts) and counts[ignored] >= o.targets and one_answer_each(run):
+        elif (
+            ignored is not None
+            and ignored < len(counts)
+            and counts[ignored] >= o.targets
+            and (one_answer_each(run) or (masks(run) and counts[ignored] >= o.most * total))
+        ):
             message = (
                 f"the loss leaves out class {ignored}, to which {counts[ignored]} of {total} targets belong (limit "
                 f"{o.targets}): it is never learned"
