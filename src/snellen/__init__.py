@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from snellen.verbs.rewrite import rewrite as rewrite
     from snellen.verbs.run_folder import read_run as read_run
     from snellen.verbs.train import train as train
+    from snellen.watching.adapters.accelerated import accelerate_watch as accelerate_watch
+    from snellen.watching.adapters.hugging_face import TrainerWatch as TrainerWatch
+    from snellen.watching.adapters.lightning import LightningWatch as LightningWatch
     from snellen.watching.read import read_epochs as read_epochs
     from snellen.watching.read import read_steps as read_steps
     from snellen.watching.recorder import Recorder as Recorder
@@ -44,9 +47,12 @@ if TYPE_CHECKING:
     from snellen.watching.watch import watch as watch
 
 _WHERE = {
+    "LightningWatch": ("snellen.watching.adapters.lightning", "LightningWatch"),
     "Recipe": ("snellen.training.recipe", "Recipe"),
     "Recorder": ("snellen.watching.recorder", "Recorder"),
     "Result": ("snellen.result", "Result"),
+    "TrainerWatch": ("snellen.watching.adapters.hugging_face", "TrainerWatch"),
+    "accelerate_watch": ("snellen.watching.adapters.accelerated", "accelerate_watch"),
     "all_rules": ("snellen.findings.registry", "all_rules"),
     "calibrate": ("snellen.verbs.calibrate", "calibrate"),
     "check": ("snellen.verbs.check", "check"),

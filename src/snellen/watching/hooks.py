@@ -41,13 +41,37 @@ class Hook:
     def __init__(self, who: str = "", call: Callable[..., Any] | None = None, ledger: Ledger | None = None) -> None:
         self._who, self._call, self._ledger = who, call, ledger
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run what is hooked."""
         if self._call is not None and self._ledger is not None:
             self._ledger.run(self._who, self._call, *args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Hook":
-        return Hook()
+        return type(self)()
 
     def __reduce__(self) -> tuple[type["Hook"], tuple[()]]:
-        return (Hook, ())
+        return (type(self), ())
+
+
+class StepHook(Hook):
+    """A hook before an optimizer's step that runs when the gradients of that step are there: at once, or, where the
+    step is handed a closure that makes them, after its first call."""
+
+    def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As torch calls it; with a closure, gives the arguments back with the closure followed."""
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if self._call is None or not callable(closure):
+            return super().__call__(optimizer, args, kwargs)
+        waiting = True
+
+        def followed(*given: Any, **named: Any) -> Any:
+            nonlocal waiting
+            result = closure(*given, **named)
+            if waiting:
+                waiting = False
+                Hook.__call__(self, optimizer, args, kwargs)
+            return result
+
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": followed}
+        return (args[0], followed, *args[2:]), kwargs

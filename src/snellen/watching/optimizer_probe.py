@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from snellen.watching.hooks import Hook, Ledger
+from snellen.watching.hooks import Hook, Ledger, StepHook
 
 GRADIENT_PROBES = 8
 """Parameters whose gradient is watched as it arrives, spread evenly over the network."""
@@ -59,7 +59,7 @@ class OptimizerProbe:
         self.has_probes = bool(chosen)
         hook = self._hook
         return [
-            self.optimizer.register_step_pre_hook(hook(self._before_step)),
+            self.optimizer.register_step_pre_hook(StepHook("gradients", self._before_step, self.ledger)),
             self.optimizer.register_step_post_hook(hook(self._after_step)),
             *(mine[i].register_hook(hook(self._arrival(mine[i]))) for i in chosen),
         ]

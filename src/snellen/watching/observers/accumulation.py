@@ -40,7 +40,7 @@ class Accumulation:
         self._handles = [
             *(m.register_forward_hook(hook("accumulation", self._after_forward)) for _, m in roots(model)),
             self._parameter.register_hook(hook("accumulation", self._arrived)),
-            optimizers[0].register_step_pre_hook(hook("accumulation", self._before_step)),
+            optimizers[0].register_step_pre_hook(self._context.step_hook("accumulation", self._before_step)),
         ]
 
     def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:

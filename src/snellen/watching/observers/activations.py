@@ -63,7 +63,9 @@ class Activations:
             ]
         self._fused = list(_fused_projections(model))
         if self._fused:
-            self._handles += [o.register_step_pre_hook(hook("activations", self._before_step)) for o in optimizers]
+            self._handles += [
+                o.register_step_pre_hook(self._context.step_hook("activations", self._before_step)) for o in optimizers
+            ]
         self._still = [
             (name, m, m.running_mean.detach().clone())
             for name, m in model.named_modules()

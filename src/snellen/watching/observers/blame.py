@@ -61,7 +61,9 @@ class Blame:
             self._handles.append(root.register_forward_pre_hook(before, with_kwargs=True))
             self._handles.append(root.register_forward_hook(after))
         for index, optimizer in enumerate(optimizers):
-            self._handles.append(optimizer.register_step_pre_hook(hook("blame", self._before_step(index))))
+            self._handles.append(
+                optimizer.register_step_pre_hook(self._context.step_hook("blame", self._before_step(index)))
+            )
 
     def _before(self, name: str) -> Any:
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:

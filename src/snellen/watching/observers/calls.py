@@ -56,7 +56,7 @@ class Calls:
                 self._handles.append(p.register_hook(hook("calls", side.arriving)))
                 self._handles.append(p.register_post_accumulate_grad_hook(hook("calls", side.arrived)))
             before, after = self._before_step(index), self._after_step(index)
-            self._handles.append(side.optimizer.register_step_pre_hook(hook("calls", before)))
+            self._handles.append(side.optimizer.register_step_pre_hook(self._context.step_hook("calls", before)))
             self._handles.append(side.optimizer.register_step_post_hook(hook("calls", after)))
             self._wrap(side.optimizer, "zero_grad", side.about_to_clear, side.cleared)
         self._find(START)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snellen.watching.bystanders import Bystanders
-from snellen.watching.hooks import Hook, Ledger
+from snellen.watching.hooks import Hook, Ledger, StepHook
 
 
 @dataclass
@@ -38,6 +38,10 @@ class Context:
         """`call` as a hook for a module, parameter or optimizer: its time counts against the budget, its exception
         becomes an event, what it returns is dropped, and a deep copy of the model does not carry it."""
         return Hook(who, call, self.ledger)
+
+    def step_hook(self, who: str, call: Callable[..., Any]) -> StepHook:
+        """The same for what is to run before an optimizer's step, when its gradients are there."""
+        return StepHook(who, call, self.ledger)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class OptimizerState:
             held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad and p.is_leaf]
             self._probes[index] = held[:: max(len(held) // PROBES, 1)][:PROBES]
             self._handles += [
-                optimizer.register_step_pre_hook(hook("optimizer state", before)),
+                optimizer.register_step_pre_hook(self._context.step_hook("optimizer state", before)),
                 optimizer.register_step_post_hook(hook("optimizer state", after)),
                 *(
                     p.register_post_accumulate_grad_hook(hook("optimizer state", self._arrival(index)))

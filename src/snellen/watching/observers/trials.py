@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snellen.experiments.dependence import input_dependence
 from snellen.experiments.fitting import overfit_one_batch
 from snellen.experiments.nest import mapped
-from snellen.experiments.run import output_level
+from snellen.experiments.run import FEWEST, SAMPLES, at_most, output_level
 from snellen.experiments.snapshot import copy_without_hooks, generators_kept
 from snellen.experiments.subject import CannotRunError, Clock, Row, Subject, first_line
 from snellen.watching.models import SeveralModels
@@ -24,6 +25,9 @@ from snellen.watching.observers.observer import Batch, Context
 
 FIRST_SECONDS = 20.0
 """Most that the look at the first step may take; it takes about five forward passes of 8 samples each."""
+SLOW_SECONDS = 0.04
+"""Processor time of a forward pass of the few samples beyond which the look at the first step is a short one: the rest
+of it, fifteen passes, is left to the last look."""
 LAST_SHARE = 0.02
 """Share of the run's time that the last look may take for learning a batch by heart ..."""
 LAST_LEAST, LAST_MOST = 10.0, 30.0
@@ -93,9 +97,17 @@ class Trials:
         inputs = mapped(batch.inputs, _alone)
         targets = mapped(batch.targets, _alone)
         subject = Subject(model, inputs, targets, self.context.loss_fn, step=batch.step)
-        subject = _as_the_model_takes_it(subject)
+        few = at_most(subject, SAMPLES)
+        began = time.process_time()
+        taken = _as_the_model_takes_it(few)
+        slow = time.process_time() - began > SLOW_SECONDS
+        if taken is not few:
+            subject = replace(subject, inputs=tuple(subject.inputs))
         # Outside of an autocast region that the loop may be in: the copy computes in its own precision.
         with torch.autocast(next(model.parameters()).device.type, enabled=False):
+            if slow and not modes:
+                self.rows += input_dependence(at_most(subject, FEWEST))
+                return
             self.rows += output_level(subject, clock, modes=modes)
             if modes and self.context.loss_fn is not None and self._not_fitted(batch):
                 ran = time.perf_counter() - self._began
