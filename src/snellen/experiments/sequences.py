@@ -126,13 +126,16 @@ def _patch_order(subject: Subject, side: int) -> Iterator[Row]:
 def future(subject: Subject) -> Iterator[Row]:
     """`future-leakage`: relative change of the outputs at earlier places when the last tokens change; a sound one is 0.
 
-    Only where the targets are the next tokens of the inputs, so that the future is what is asked for.
+    Only where the targets are the next tokens of the inputs, so that the future is what is asked for. Where they are
+    the inputs themselves it is `present-asked` instead, with the same value: 0 says that a network that cannot see the
+    future is asked for what it sees.
     """
     tokens = tokens_of(subject)
     target = next((t for t in tensors(subject.targets) if tokens is not None and t.shape == tokens.shape), None)
     if tokens is None or target is None:
         return
-    time = next((axis for axis in (1, 0) if _next_along(tokens, target, axis) >= SHIFTED), None)
+    itself = tokens.shape[1] >= 3 and torch.equal(tokens, target) and len(torch.unique(tokens)) > 2
+    time = 1 if itself else next((axis for axis in (1, 0) if _next_along(tokens, target, axis) >= SHIFTED), None)
     if time is None:
         return
     length = tokens.shape[time]
@@ -156,7 +159,10 @@ def future(subject: Subject) -> Iterator[Row]:
     if _apart(other.narrow(time, cut, length - cut), late) == 0:
         return  # The change did not reach the network at all.
     value = _apart(other.narrow(time, 0, cut), early)
-    yield subject.row("future-leakage", value, expected=0.0, detail=f"outputs before place {cut}")
+    if itself:
+        yield subject.row("present-asked", value, detail=f"outputs before place {cut}")
+    else:
+        yield subject.row("future-leakage", value, expected=0.0, detail=f"outputs before place {cut}")
 
 
 def _next_along(tokens: Tensor, target: Tensor, axis: int) -> float:

@@ -109,6 +109,8 @@ def wrapped(images: Tensor) -> float | None:
     white, are as frequent as in cut-out and printed images.
     """
     x = images[:, 0] if images.dim() >= 4 and images.shape[1] <= 4 else images
+    if x.dim() == 3 and x.shape[2] < 4 <= x.shape[1]:
+        x = x[:, :, 0]  # a series (N, T, C): its neighbours are in time
     per_image = max(x[0].numel(), 1)
     x = x[: max(PIXELS // per_image, 1)].contiguous()
     if x.shape[-1] < 4 or x.shape[0] * per_image > 50 * PIXELS:

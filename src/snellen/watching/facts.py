@@ -238,8 +238,10 @@ class RunFacts(Facts):
     num_classes: int | None = None
     metric_name: str = ""
     loss_form: dict[str, Any] = field(default_factory=dict)
-    """The loss recognised from its value, outputs and targets; keys as in `watching.loss_fit.fit`, or of name "zero" or
-    "nan" where it was always that; empty when none fits or outputs and targets were not given."""
+    """The loss recognised from its value, outputs and targets; keys as in `watching.loss_fit.fit`. Of name "zero" or
+    "nan" where it was always that; of name "" with `part` (mse, l1, smooth-l1), `target`, `rest` (largest share of what
+    is left), `output` and `against` where a distance is the larger part of a sum; empty when none fits or outputs and
+    targets were not given."""
     initial_loss_expected: float | None = None
     """What the loss should be before learning: ln C for cross-entropy; None when theory says nothing."""
     trainable_params: int = 0

@@ -30,6 +30,12 @@ OF_CLASSES = ("class-ids", "cast-ids", "one-hot")
 SMALL = 1e-2
 """Looks with a loss below this share of the largest are left out, if enough remain: logarithms of probabilities near 1
 are differences of like numbers, and lose digits."""
+REST = 0.2
+"""Largest share of a loss that another term beside a distance may have for the distance to be named."""
+LEAST_FOR_PART = 5
+"""Batches for that."""
+PARTS = ("mse", "l1", "smooth-l1")
+"""Distances that other terms are added to: the divergence of a variational autoencoder, a penalty of weights."""
 LEAST_LOSS = 1e-7
 """Smaller losses are rounding and agree with anything."""
 
@@ -128,6 +134,27 @@ def fit(looks: Sequence[Look]) -> dict[str, Any]:
         "ignored_share": float(np.mean([k.ignored_share for k in usable])) if found["target"] in OF_CLASSES else 0.0,
         "batches": len(usable),
     }
+
+
+def main_part(looks: Sequence[Look]) -> dict[str, Any]:
+    """The distance that is the larger part of the loss, where no form is all of it; {} when there is none.
+
+    The loss is a sum of the mean distance and something at least 0 that is at most `REST` of it and varies between
+    batches by at most `REST` of what the loss varies. Keys: part, target, rest (its largest share).
+    """
+    usable = [k for k in looks if math.isfinite(k.loss) and k.loss > LEAST_LOSS]
+    if len(usable) < LEAST_FOR_PART or any(k.low_precision for k in usable):
+        return {}
+    losses = np.array([k.loss for k in usable])
+    for form in usable[0].values:
+        if form.name not in PARTS or form.before or form.broadcast or any(form not in k.values for k in usable):
+            continue
+        rest = losses - _reduced(form, usable)["mean"]
+        small = (rest >= -TOLERANCE * losses).all() and (rest <= REST * losses).all()
+        varied = losses.std() >= LEAST_SPREAD * TOLERANCE * losses.mean()
+        if small and varied and rest.std() <= REST * losses.std():
+            return {"part": form.name, "target": form.target, "rest": float((rest / losses).max())}
+    return {}
 
 
 def _about(form: Form, reduction: str, sign: int, error: float, **more: Any) -> dict[str, Any]:

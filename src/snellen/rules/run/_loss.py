@@ -19,6 +19,13 @@ def form(run: RunFacts) -> dict[str, Any]:
     return {} if run.loss_form.get("name", "") in UNKNOWN else run.loss_form
 
 
+def distance(run: RunFacts) -> dict[str, Any]:
+    """The recognised loss, or the distance that is the larger part of it, of raw outputs; {} when it is no distance."""
+    known = form(run) or run.loss_form
+    name = known.get("name") or known.get("part")
+    return {**known, "name": name, "before": known.get("before", "")} if name in DISTANCES else {}
+
+
 def loss_name(run: RunFacts) -> str:
     """Name of the loss: recognised by value, or as the loop told it; "" when neither."""
     return str(form(run).get("name") or run.loss_kind)

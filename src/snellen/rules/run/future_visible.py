@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._layers import at_start, modules
+from snellen.rules.run._loss import form
+from snellen.rules.run._trials import first
 from snellen.watching.facts import RunFacts
 
 
@@ -19,7 +21,10 @@ class FutureVisible(Rule):
 
     ## How it is computed
     The targets are the inputs shifted by one in at least `shifted` of the places. Then fires when more than `mass` of
-    the attention weights lie on later places at step 0, or a recurrent layer is bidirectional.
+    the attention weights lie on later places at step 0, or a recurrent layer is bidirectional. Also fires when the
+    targets are the inputs themselves, not shifted, the loss was recognised as a cross-entropy that does not shift them
+    either, and outputs do not change (by `still`) with later inputs: what is asked for is what is seen. (A network
+    that reads the whole sequence may be an autoencoder.)
 
     ## Example
         future-visible blocks.0.attn puts 0.48 of its attention on later places (limit 0.01); the targets stand there
@@ -45,10 +50,25 @@ class FutureVisible(Rule):
         """Share of the targets that are the next input."""
         mass: float = 0.01
         """Share of the attention on later places; a mask leaves 0."""
+        still: float = 1e-6
+        """Relative change of outputs with later inputs; a causal network has 0."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
+        asked, known = first(run, "present-asked"), form(run)
+        if asked and asked["value"] <= o.still and known.get("name") in ("cross-entropy", "nll", "focal"):
+            if known["before"] != "shift":
+                yield Finding(
+                    message=(
+                        "the targets are the inputs at the same places (limit: the next ones) of a network that cannot "
+                        "see the future: it learns to copy and foretells nothing"
+                    ),
+                    place=Place(layer="target"),
+                    evidence={"loss": known["name"], "change": asked["value"]},
+                    fix=Fix(FixSafety.UNSAFE, "shift by one: inputs[:, :-1] against inputs[:, 1:]"),
+                )
+            return
         mass = {n: v for n, v in at_start(run, "future_mass").items() if v > o.mass}
         backward = [r["name"] for r in modules(run) if r["calls"] and r["settings"].get("bidirectional")]
         task = at_start(run, "shifted_input").get("target", 0.0) >= o.shifted

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._loss import DISTANCES, form, made_by, rows
+from snellen.rules.run._loss import distance, made_by, rows
 from snellen.watching.facts import RunFacts
 
 BOUNDS = {
@@ -36,10 +36,11 @@ class OutputCannotReachTargets(Rule):
     The output sticks at its bound, where its gradient is 0; the best the model can do is a constant.
 
     ## How it is computed
-    For a recognised loss of regression. The operator is the one autograd names; where it does not, outputs that all
-    stay in -1..1 and whose largest is pinned within `pinned` of 1 at three looks are bounded. Fires when the targets
-    reach beyond the bound by more than `beyond` of the bounded range (or of their spread, below 0), and a large part of
-    them does: |mean| + std is above `beyond` times the bound, or at least `share` are below 0.
+    For a recognised loss of regression, or one whose larger part is such a distance. The operator is the one autograd
+    names; where it does not, outputs that all stay in -1..1 and whose largest is pinned within `pinned` of 1 at three
+    looks are bounded. Fires when the targets reach beyond the bound by more than `beyond` of the bounded range (or of
+    their spread, below 0), and a large part of them does: |mean| + std is above `beyond` times the bound, or at least
+    `share` are below 0.
 
     ## Example
         output-cannot-reach-targets tanh gives -1 to 1 and targets run from 25 to 346
@@ -70,8 +71,8 @@ class OutputCannotReachTargets(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
-        known = form(run)
-        if known.get("name") not in DISTANCES or known["before"] or known["target"] not in ("values", "inputs"):
+        known = distance(run)
+        if not known or known["before"] or known["target"] not in ("values", "inputs"):
             return
         by = made_by(run)
         bounds = BOUNDS.get(by) if by else self._pinned(run)
@@ -101,7 +102,7 @@ class OutputCannotReachTargets(Rule):
         )
 
     def _targets(self, run: RunFacts) -> pl.DataFrame:
-        return rows(run, "input" if form(run)["target"] == "inputs" else "target")
+        return rows(run, "input" if distance(run)["target"] == "inputs" else "target")
 
     def _pinned(self, run: RunFacts) -> tuple[float, float] | None:
         outputs = rows(run, "output").drop_nulls("maximum").tail(3)

@@ -19,10 +19,10 @@ class TargetClassesShifted(Rule):
     is 0 although boxes are right.
 
     ## How it is computed
-    Fires when an id is not below the head's number of classes, when id 0 is used and the head keeps class 0 for
-    background (torchvision's Faster R-CNN and SSD), when validation ids are all training ids plus or minus one, or
-    when ids run from 1 to the last of the head, 0 is no background, and the validation metric ends near 0 (`metric`)
-    though scores reach `sure`.
+    Fires when an id is not below the head's number of classes, when the ids are 1 to C of C maps of class scores and
+    map 0 stays below the others by `silent`, when id 0 is used and the head keeps class 0 for background (torchvision's
+    Faster R-CNN and SSD), when validation ids are all training ids plus or minus one, or when ids run from 1 to the
+    last of the head, 0 is no background, and the validation metric ends near 0 (`metric`) though scores reach `sure`.
 
     ## Example
         target-classes-shifted ids run from 0 to 2 and class 0 of roi_heads.box_predictor is the background
@@ -47,6 +47,9 @@ class TargetClassesShifted(Rule):
 
         metric: float = 0.1
         """Validation metric at the end that is as good as 0; a few objects are met by their neighbour class."""
+        silent: float = 0.5
+        """Share of the range of the maps' peaks by which map 0 stays below all others; a loss that subtracts 1 from the
+        ids teaches it like them."""
         sure: float = 0.3
         """Highest raw score that shows a detector that has learned something."""
 
@@ -55,12 +58,15 @@ class TargetClassesShifted(Rule):
         o, head = self.options, measure(run, "head-classes")
         low, high = (number(run, f"label-{end}", "training") for end in ("min", "max"))
         val_low, val_high = (number(run, f"label-{end}", "validation") for end in ("min", "max"))
+        maps, kinds = measure(run, "class-maps"), number(run, "label-kinds", "training")
         scores = run.epochs["metric"].drop_nulls()
         if not low <= high:
             return
         ids = f"target ids run from {low:.0f} to {high:.0f}"
         if head and high >= head["value"]:
             what = f"{ids} and the head ({head['detail']}) has {head['value']:.0f} classes"
+        elif maps and low == 1 and high == maps["value"] == kinds and maps["of"] >= o.silent:
+            what = f"{ids} and the outputs have {maps['value']:.0f} maps, the first of which (0) has learned nothing"
         elif head and head["of"] and low == 0:
             what = f"{ids} and class 0 of the head ({head['detail']}) is the background"
         elif abs(val_low - low) == 1 and val_high - val_low == high - low:

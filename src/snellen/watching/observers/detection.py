@@ -25,6 +25,7 @@ SIDE = 64
 """Longest side of the copy."""
 LABELS = ("labels", "class_labels", "classes", "category_ids")
 SCORES = re.compile(r"cls|class|score|logit", re.IGNORECASE)
+MAPS = re.compile(r"cls|class|heat", re.IGNORECASE)
 ANCHORS = re.compile(r"anchor|default_?box|prior", re.IGNORECASE)
 THRESHOLDS = ("score_thresh", "score_threshold", "conf_thres", "min_score")
 NAMES = ("class_names", "names", "CLASSES", "categories")
@@ -160,6 +161,9 @@ class DetectionObserver:
             if all("labels" in o for o in outputs):
                 record["predicted_labels"] = torch.cat([o["labels"].detach().reshape(-1) for o in outputs])
             return
+        maps = _class_maps(outputs)
+        if maps is not None:
+            record["maps"] = maps.detach().float().amax((0, 2, 3))
         boxes, logits, corners = _raw(outputs)
         if boxes is not None:
             if corners:
@@ -266,6 +270,14 @@ def _targets(targets: Any, images: int) -> tuple[list[Tensor], list[Tensor | Non
     if any(b.dim() != 2 or b.shape[1] != 4 for b in boxes if b.numel()):
         return None
     return [b.reshape(-1, 4) for b in boxes], labels, "xyxy"
+
+
+def _class_maps(outputs: Any) -> Tensor | None:
+    """The one map (N, C, H, W) of heat or class scores in a mapping of outputs, where it has several channels."""
+    if not isinstance(outputs, Mapping):
+        return None
+    found = [v for k, v in outputs.items() if MAPS.search(str(k)) and isinstance(v, Tensor) and v.dim() == 4]
+    return found[0] if len(found) == 1 and found[0].shape[1] > 2 else None
 
 
 def _raw(outputs: Any) -> tuple[Tensor | None, Tensor | None, bool]:

@@ -9,8 +9,10 @@ different ids. Of training alone:
 * `boxes-in-unit-square` share with all numbers in 0..1; `boxes-reach` their largest number; `model-reach` the largest
   number of the predicted boxes or anchors.
 * `extent-x`, `extent-y` 99th percentile of x2 and y2 as a share of the image's side.
-* `head-classes` outputs per prediction (of: 1 where class 0 is the background; detail: where it says so);
-  `names-are-letters` 1 where the class names are single letters (of: how many).
+* `head-classes` outputs per prediction (of: 1 where class 0 is the background; detail: where it says so); `class-
+  maps` channels of an output (N, C, H, W) of class scores (of: by what share of the range of their peaks that of map
+  0 is below all others in the last quarter of the batches); `names-are-letters` 1 where the class names are single
+  letters (of: how many).
 * `positives` predictions per object that the box loss pulls at (of: objects); `steps-without-positives` share of the
   steps with objects that had none; `box-loss-zero` share of them whose box loss was 0 (detail: its name).
 * `level-positives` by index: objects whose best anchor is of that level; `anchor-iou` median of the best IoU of an
@@ -172,6 +174,11 @@ def _head(about: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]) -> Ite
         yield _row("head-classes", classes, float(background), detail=where)
     elif told:
         yield _row("head-classes", told, 0.0, detail="class scores of the outputs")
+    tops = [b["maps"] for b in batches if "maps" in b]
+    if tops and len({len(t) for t in tops}) == 1:
+        late = np.median(tops[-max(len(tops) // 4, 1) :], 0)
+        others, range_ = late[1:].min(), np.ptp(late)
+        yield _row("class-maps", len(late), (others - late[0]) / range_ if range_ > 0 else 0.0)
     if "names" in about:
         names, one_text = about["names"]
         letters = one_text or (len(names) > 2 and all(len(n) == 1 for n in names))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from snellen.watching.loss_fit import Look, fit, look
+from snellen.watching.loss_fit import Look, fit, look, main_part
 from snellen.watching.loss_forms import values
 from snellen.watching.nests import named_tensors
 from snellen.watching.observers.observer import Batch, Context
@@ -90,7 +90,7 @@ class LossObserver:
         losses = [k.loss for k in next(iter(self._looks.values()), [])]
         if len(losses) >= FIRST:
             empty = not any(losses) or all(math.isnan(v) for v in losses)
-            self._kept = self._empty(losses) if empty else {}
+            self._kept = self._empty(losses) if empty else self._partly()
         limit = CONFIRM if self._form else MOST_FOR_WEIGHTS if self._weights_possible() else FULL
         self._done = self._seen >= limit
         if self._done:
@@ -102,6 +102,13 @@ class LossObserver:
             return {}
         middle = float(self._weight.double().mean()) or 1.0
         return {"weights": [round(float(w) / middle, 4) for w in self._weight]}
+
+    def _partly(self) -> dict[str, Any]:
+        """Of which pair a distance is the larger part of the loss; `name` is empty, for it is not all of it."""
+        for (output, against), looks in self._looks.items():
+            if part := main_part(looks):
+                return {"name": "", **part, "output": output, "against": against}
+        return {}
 
     def _weights_possible(self) -> bool:
         return any(looks[0].sums for looks in self._looks.values())
@@ -124,7 +131,7 @@ class LossObserver:
         return about | self._given(about)
 
     def facts(self) -> Mapping[str, Any]:
-        """`loss_form`: what `loss_fit.fit` describes, with `output` and `against`, names of tensors; {} for none."""
+        """`loss_form`: what `loss_fit.fit` describes, with `output` and `against`, names of tensors; or `main_part`."""
         form = self._form or self._kept
         return {"loss_form": dict(form)} if form else {}
 
