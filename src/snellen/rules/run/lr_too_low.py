@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
+import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._edits import higher_rate, set_recipe
-from snellen.rules.run._series import fall, ratios, top_rate, warming_up
+from snellen.rules.run._series import event, fall, losses, ratios, top_rate, warming_up
 from snellen.watching.facts import RunFacts
 
 
@@ -22,7 +23,9 @@ class LrTooLow(Rule):
     ## How it is computed
     Fires after `min_steps` steps when the largest sampled update ratio ||dW||/||W|| is below `ratio` and above 0,
     the median gradient norm is at least `healthy_gradient`, and the loss fell by less than `least_fall`. Silent
-    inside a warm-up.
+    inside a warm-up. Where a copy of the network, trained on a few samples, brought the loss below `learnable` of what
+    the run has, `ratio_of_learnable` is the limit. Fires, too, for a OneCycleLR that was made for as many steps as the
+    run had, was stepped in less than `stepped` of them, and ended with its rate still below half its peak.
 
     ## Example
         lr-too-low updates are at most 3e-8 of the weights (limit 1e-5) at lr 1e-7 while gradients are healthy (norm
@@ -62,22 +65,33 @@ class LrTooLow(Rule):
         """Global gradient norm from which the gradient is not to blame."""
         least_fall: float = 0.02
         """Share by which the loss would have fallen."""
+        ratio_of_learnable: float = 5e-5
+        """The same where the trial learned a few of the samples; a twentieth of the usual 1e-3."""
+        learnable: float = 0.5
+        """Loss of that trial over the run's last losses, in 0..1."""
+        stepped: float = 0.25
+        """Share of its steps that a one-cycle schedule made; its rise is 0.3 of them by default."""
         min_steps: int = 30
         """Steps before anything is said."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
+        kept_low = self._kept_low(run)
+        if kept_low:
+            yield kept_low
+            return
         sizes = ratios(run)
         norms = run.steps["grad_norm"].drop_nulls()
         if run.steps.height < o.min_steps or not len(sizes) or not len(norms) or warming_up(run):
             return
         norm = float(np.median(norms.to_numpy()))
-        if 0 < sizes.max() < o.ratio and norm >= o.healthy_gradient and fall(run) < o.least_fall:
+        limit = o.ratio_of_learnable if self._learnable(run) else o.ratio
+        if 0 < sizes.max() < limit and norm >= o.healthy_gradient and fall(run) < o.least_fall:
             rate, higher = top_rate(run), higher_rate(run)
             yield Finding(
                 message=(
-                    f"updates are at most {sizes.max():.1e} of the weights (limit {o.ratio:.0e}) at lr "
+                    f"updates are at most {sizes.max():.1e} of the weights (limit {limit:.0e}) at lr "
                     f"{rate:g}, gradients are healthy (norm {norm:.2g}) and the loss fell by "
                     f"{max(fall(run), 0.0):.1%}; multiply lr by 10 to 1000"
                 ),
@@ -86,3 +100,28 @@ class LrTooLow(Rule):
                 if higher
                 else Fix(FixSafety.UNSAFE, "multiply lr by 10"),
             )
+
+    def _learnable(self, run: RunFacts) -> bool:
+        """Whether the same network learned a few of the samples when it was trained on them at another rate."""
+        rows = run.trials.filter(pl.col("trial") == "overfit-loss")["value"].drop_nulls()
+        late = losses(run)[-max(run.steps.height // 5, 3) :]
+        return len(rows) > 0 and float(rows.min()) < self.options.learnable * float(np.median(late))  # type: ignore[arg-type]
+
+    def _kept_low(self, run: RunFacts) -> Finding | None:
+        """The finding for a one-cycle schedule that is stepped per epoch and was made for batches."""
+        total, peak, made = (event(run, f"scheduler-{what}") for what in ("total", "peak", "steps"))
+        steps, rate = run.steps.height, top_rate(run)
+        if total is None or peak is None or made is None or not run.finished or steps < self.options.min_steps:
+            return None
+        whole = 0.9 * steps <= total["value"] <= 1.1 * steps
+        if not whole or made["value"] >= self.options.stepped * total["value"] or not rate < 0.5 * peak["value"]:
+            return None
+        return Finding(
+            message=(
+                f"OneCycleLR was made for {total['value']:g} steps and stepped {made['value']:g} times (limit "
+                f"{self.options.stepped:.0%}) in a run of {steps}: the lr rose to {rate:.3g} of {peak['value']:g} at "
+                "most; it is stepped per epoch, not per batch"
+            ),
+            evidence={"total": total["value"], "made": made["value"], "lr": rate, "peak": peak["value"]},
+            fix=Fix(FixSafety.UNSAFE, "call scheduler.step() after each optimizer.step()"),
+        )

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import polars as pl
+
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._calls import groups
 from snellen.rules.run._edits import first_rate, set_recipe
-from snellen.rules.run._series import ratios
 from snellen.watching.facts import RunFacts
 
 
@@ -19,11 +20,12 @@ class LrZero(Rule):
     With a rate of 0 nothing is learned.
 
     ## How it is computed
-    Fires when the rate is exactly 0 in at least `share` of `min_steps` or more steps and no sampled update moved a
-    weight. A warm-up from 0 and a cosine to 0 touch 0 in one step only.
+    Fires when the rate is exactly 0 in at least `share` of `min_steps` or more steps and no update sampled in them
+    moved a weight, as those of other parameter groups would. A warm-up from 0 and a cosine to 0 touch 0 in one step
+    only.
 
     ## Example
-        lr-zero the learning rate is 0 in 150 of 150 steps; no weight moved
+        lr-zero the learning rate is 0 in 150 of 150 steps; no weight moved in them
 
     ## Fix
     Look at the scheduler: an integer division, a total of 0 steps, or `step()` called in the wrong place.
@@ -50,13 +52,13 @@ class LrZero(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         rates = run.steps["lr"].drop_nulls().to_numpy()
-        sizes = ratios(run)
         zero = int((rates == 0).sum())
-        if len(rates) >= self.options.min_steps and zero >= self.options.share * len(rates) and not (sizes > 0).any():
+        moved = (run.steps.filter(pl.col("lr") == 0)["update_ratio"].drop_nulls() > 0).any()
+        if len(rates) >= self.options.min_steps and zero >= self.options.share * len(rates) and not moved:
             yield Finding(
                 message=(
                     f"the learning rate is 0 in {zero} of {len(rates)} steps (limit "
-                    f"{self.options.share:.0%}); no weight moved"
+                    f"{self.options.share:.0%}); no weight moved in them"
                 ),
                 evidence={"steps_at_zero": zero},
                 affected=zero,

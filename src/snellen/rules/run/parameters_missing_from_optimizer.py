@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule
 from snellen.findings.words import plural
+from snellen.rules.run._copies import idle_copies
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -19,7 +20,8 @@ class ParametersMissingFromOptimizer(Rule):
 
     ## How it is computed
     Fires for parameters with requires_grad that the optimizer does not hold, whose norm at the end is that of the
-    start, and that are not excused by another optimizer moving them.
+    start, and that are not excused by another optimizer moving them. A copy of a model that is trained, as an average
+    of its weights or a target network, is moved by other means and is not meant.
 
     ## Example
         parameters-missing-from-optimizer 2 of 6 trainable parameters (head.weight ...) are not in the optimizer
@@ -42,7 +44,8 @@ class ParametersMissingFromOptimizer(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
-        missing = run.missing_from_optimizer
+        copies = idle_copies(run)
+        missing = [name for name in run.missing_from_optimizer if name not in copies]
         if missing and run.steps.height:
             names = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
             stale = event(run, "stale-parameters")

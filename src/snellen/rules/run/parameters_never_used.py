@@ -6,6 +6,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.findings.words import listed, plural
+from snellen.rules.run._copies import idle_copies
 from snellen.rules.run._series import event, signal
 from snellen.watching.facts import RunFacts
 
@@ -21,7 +22,8 @@ class ParametersNeverUsed(Rule):
 
     ## How it is computed
     Fires when such parameters make up at least `share` of what is trainable, or several processes train. Experts
-    that a router chooses among are not meant: members of a list of which others are used at some steps only.
+    that a router chooses among are not meant: members of a list of which others are used at some steps only. Nor is
+    a copy of a model that is trained.
 
     ## Example
         parameters-never-used the aux branch (2 parameters, 12 % of the weights) never ran
@@ -61,7 +63,7 @@ class ParametersNeverUsed(Rule):
         o = self.options
         if run.steps.height < o.min_steps or run.parameters.is_empty():
             return
-        without = set(run.without_gradient)
+        without = set(run.without_gradient) - set(idle_copies(run))
         sizes = run.parameters.with_columns(
             numbers=pl.col("shape").list.eval(pl.element().product()).list.first().fill_null(1)
         ).filter(pl.col("trainable"))

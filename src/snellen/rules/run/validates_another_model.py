@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.rules.run._copies import idle_copies
 from snellen.rules.run._series import fall
 from snellen.watching.facts import RunFacts
 
@@ -21,7 +22,8 @@ class ValidatesAnotherModel(Rule):
     ## How it is computed
     Fires when the validation loss (or, without one, the metric of `epochs` + 1 epochs) is exactly the same in at
     least `epochs` epochs while the training loss fell by `least_fall`, and the watched model, if its passes were
-    counted, made none in validation. An average of the weights (EMA) changes from epoch to epoch.
+    counted, made none in validation. An average of the weights (EMA) changes from epoch to epoch; one that was
+    handed to the watch beside its model and never moved is no watched model in this sense.
 
     ## Example
         validates-another-model val loss is 2.3071 in all 5 epochs while the training loss fell by 92 %
@@ -61,9 +63,14 @@ class ValidatesAnotherModel(Rule):
         # A pass after the last step is that of a final test.
         passes = run.forwards.filter((pl.col("phase") == "validation") & (pl.col("first_step") < run.steps.height))
         counted = passes["calls"].sum() if run.forwards.height else None
-        if counted:
+        copies = idle_copies(run)
+        if counted and not copies:
             return
         none = "" if counted is None else " and the watched model made no forward pass in validation"
+        if copies:
+            none = (
+                f" and the {len(copies)} parameters of model {next(iter(copies.values()))}, a copy of it, never moved"
+            )
         yield Finding(
             message=(
                 f"the validation {what} is exactly {values[0]:.6g} in all {len(values)} epochs (limit {o.epochs}) "
@@ -76,7 +83,7 @@ class ValidatesAnotherModel(Rule):
                 "chain": [
                     f"{len(values)} equal values",
                     f"training loss fell by {fall(run):.0%}",
-                    "0 validation passes",
+                    f"{counted or 0} validation passes",
                 ],
             },
             affected=len(values),

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from snellen.watching.bystanders import END, FIRST_STEP, START
 from snellen.watching.observers.observer import Batch, Context
@@ -14,7 +14,8 @@ from snellen.watching.observers.observer import Batch, Context
 class Schedules:
     """Events, one of each for a scheduler: `scheduler-steps` (layer: its class; value: calls of its step() since the
     watch began), `scheduler-start` (value: calls before the watch, where the optimizer remembered nothing yet),
-    `scheduler-period` (value: T_max of a cosine schedule)."""
+    `scheduler-period` (value: T_max of a cosine schedule), `scheduler-total` and `scheduler-peak` (value: steps that a
+    one-cycle schedule was made for, and its highest rate)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -60,6 +61,10 @@ class Schedules:
             if isinstance(scheduler, CosineAnnealingLR):
                 period = float(scheduler.T_max)
                 rows.append(("scheduler-period", name, period, f"T_max of {name} is {period:g}"))
+            if isinstance(scheduler, OneCycleLR):
+                total, peak = float(scheduler.total_steps), max(g["max_lr"] for g in scheduler.optimizer.param_groups)
+                rows.append(("scheduler-total", name, total, f"{name} was made for {total:g} steps"))
+                rows.append(("scheduler-peak", name, peak, f"{name} rises to {peak:g}"))
         for name, count in self._begun:
             message = f"{name} had been stepped {count} times before, and the optimizer remembered nothing"
             rows.append(("scheduler-start", name, count, message))
