@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snellen.experiments.losses import blind_loss
 from snellen.experiments.modes import DROPOUT, in_mode
@@ -84,11 +84,13 @@ def _fit(subject: Subject, parameters: list[nn.Parameter], rate: float, steps: i
             if not loss.requires_grad or not math.isfinite(value):
                 break
             losses.append(value)
+            looking = step % 10 == 9 or step == steps - 1 or clock.left <= 0
+            pull = _pull(loss, outputs) if looking else None
             optimizer.zero_grad()
             loss.backward()
             norms.append(_norm(parameters))
-            if step % 10 == 9 or step == steps - 1 or clock.left <= 0:
-                score = batch_score(outputs, subject, value)
+            if looking:
+                score = batch_score(outputs, subject, value, pull)
                 if (score is not None and score >= 0.999 and abs(value) < 0.1 * abs(losses[0])) or clock.left <= 0:
                     break
             optimizer.step()
@@ -106,10 +108,17 @@ def _norm(parameters: list[nn.Parameter]) -> float:
     return float(torch.stack(torch._foreach_norm(grads)).norm()) if grads else 0.0
 
 
-def batch_score(outputs: object, subject: Subject, value: float) -> float | None:
+def _pull(loss: Tensor, outputs: object) -> Tensor | None:
+    """dloss/doutput; None where there is no single output tensor behind the loss."""
+    out = next((t for t in tensors(outputs) if t.is_floating_point() and t.dim() and t.requires_grad), None)
+    return None if out is None else torch.autograd.grad(loss, out, retain_graph=True, allow_unused=True)[0]
+
+
+def batch_score(outputs: object, subject: Subject, value: float, pull: Tensor | None = None) -> float | None:
     """Share of right classes (cross-entropy, binary cross-entropy) or of explained variance (squared error).
 
-    None for a loss that is none of these, or targets that are not one tensor.
+    None for a loss that is none of these, or targets that are not one tensor. With `pull`, dloss/doutput, wrong answers
+    that the loss does not pull at (padding that it ignores) are not counted.
     """
     name = blind_loss(subject, outputs, value)[1]
     out = next((t.detach().float() for t in tensors(outputs) if t.is_floating_point() and t.dim()), None)
@@ -118,8 +127,10 @@ def batch_score(outputs: object, subject: Subject, value: float) -> float | None
         return None
     if name in ("cross-entropy", "softmax of classes"):
         axis = 1 if out.shape[:1] + out.shape[2:] == target.shape else -1
-        counted = (target >= 0) & (target < out.shape[axis])
-        return float((out.argmax(axis) == target)[counted].float().mean()) if bool(counted.any()) else None
+        counted, right = (target >= 0) & (target < out.shape[axis]), out.argmax(axis) == target
+        if pull is not None and pull.shape == out.shape:
+            counted = counted & (right | (pull != 0).any(axis))
+        return float(right[counted].float().mean()) if bool(counted.any()) else None
     if name == "bce-with-logits":
         return float(((out > 0) == (target > 0.5)).float().mean())
     spread = float(target.float().var(correction=0)) if target.numel() > 1 else 0.0

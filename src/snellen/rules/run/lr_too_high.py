@@ -116,7 +116,9 @@ class LrTooHigh(Rule):
         later = values[1:]
         # The middle of three, so that one hard batch of few samples is no explosion.
         level = np.median(np.stack([later[:-2], later[1:-1], later[2:]]), axis=0) if len(later) > 2 else later
-        exploded = not np.isfinite(later).all() or (first > 0 and float(level.max()) > o.rise * first)
+        # A loss that may be negative has no floor to be a multiple of.
+        floored = first > 0 and float(np.nanmin(values)) >= 0
+        exploded = not np.isfinite(later).all() or (floored and float(level.max()) > o.rise * first)
         stuck = len(values) >= o.min_steps and fall(run) < o.least_fall
         early = later[: o.soon][np.isfinite(later[: o.soon])]
         jumped = (
