@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+import polars as pl
+
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._measures import number
 from snellen.watching.facts import RunFacts
@@ -21,7 +24,9 @@ class InputNormalizedTwice(Rule):
     Normalising data of mean m and deviation s gives mean 0 and deviation 1; doing it again gives mean -m/s and
     deviation 1/s. So s = 1/std and m = -mean s are known, and (z s + m) s + m is the raw data. Fires when m is
     positive, the mean is at least `least_offset`, and the raw data begins at 0 (within `tolerance` of its range)
-    and either ends at 1 or 255 or the mean of what the network gets is more than `far` deviations below 0.
+    and either ends at 1 or 255 or the mean of what the network gets is more than `far` deviations below 0. Fires, too,
+    when the deviation of the training inputs changes from epoch to epoch by one factor, `factor` or more each time in
+    at least `changes` of them: the data itself is scaled anew in each epoch, in place.
 
     ## Example
         input-normalized-twice inputs have mean -2 and std 4.4; undone twice they run from 0 to 1
@@ -51,8 +56,19 @@ class InputNormalizedTwice(Rule):
         far: float = 4.0
         """Deviations below 0 that no data has that was normalised once."""
 
+        factor: float = 2.0
+        """Change of the inputs' deviation in one epoch; that of normalising images is 3 to 255."""
+        changes: int = 3
+        """Epochs in a row with the same change."""
+        alike: float = 0.1
+        """Relative difference of the changes' logarithms within which they are one."""
+
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
+        again = self._every_epoch(run)
+        if again:
+            yield again
+            return
         o = self.options
         mean, std = (number(run, f"input-{name}", "training") for name in ("mean", "std"))
         low, high = (number(run, f"input-{name}", "training") for name in ("min", "max"))
@@ -82,4 +98,35 @@ class InputNormalizedTwice(Rule):
                 ],
             },
             fix=Fix(FixSafety.UNSAFE, "normalise once"),
+        )
+
+    def _every_epoch(self, run: RunFacts) -> Finding | None:
+        """The finding for inputs whose scale changes by one factor in each epoch."""
+        o = self.options
+        rows = run.batches.filter(
+            (pl.col("phase") == "training") & (pl.col("role") == "input") & (pl.col("name") == "") & (pl.col("std") > 0)
+        )
+        scales = rows.join(run.steps.select("step", "epoch"), on="step").group_by("epoch").agg(pl.col("std").median())
+        scales = scales.drop_nulls().sort("epoch")
+        if scales.height <= o.changes:
+            return None
+        logs = np.diff(np.log(scales["std"].to_numpy())) / np.diff(scales["epoch"].to_numpy())
+        typical = float(np.median(logs))
+        if abs(typical) < np.log(o.factor) or np.abs(logs - typical).max() > o.alike * abs(typical):
+            return None
+        first, last = float(scales["std"][0]), float(scales["std"][-1])
+        return Finding(
+            message=(
+                f"the std of the training inputs went from {first:.3g} to {last:.3g} in {scales.height} epochs, by a "
+                f"factor of {np.exp(abs(typical)):.3g} in each (limit {o.factor:g}): the data is scaled anew in every "
+                "epoch, in place"
+            ),
+            place=Place(layer="input"),
+            evidence={
+                "factor": float(np.exp(typical)),
+                "chain": [f"std {std:.3g} in epoch {epoch}" for epoch, std in scales.head(4).rows()],
+            },
+            fix=Fix(
+                FixSafety.UNSAFE, "scale a copy, as x / 255, or scale once before the loop; x /= 255 changes the data"
+            ),
         )

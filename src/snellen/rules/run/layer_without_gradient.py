@@ -41,6 +41,7 @@ class LayerWithoutGradient(Rule):
     category = Category.CORRECTNESS
     causes = (
         "no-positive-targets",
+        "target-boxes-in-other-units",
         "mostly-empty-targets",
         "forward-without-grad",
         "no-backward",

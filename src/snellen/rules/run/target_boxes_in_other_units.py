@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._measures import measure, number
 from snellen.watching.facts import RunFacts
+
+MOST_NUMBERS = 36
+"""Outputs of a box head at one place: 4 for each of up to nine anchors."""
 
 
 class TargetBoxesInOtherUnits(Rule):
@@ -19,7 +24,8 @@ class TargetBoxesInOtherUnits(Rule):
     ## How it is computed
     Fires when `share` of the target boxes have all numbers in 0..1 while predicted boxes or anchors reach beyond
     `pixels`, or when target boxes reach beyond `pixels` while predictions stay within 1.5. Without predictions or
-    anchors to compare with it is silent: a detector may work in shares.
+    anchors to compare with a detector may work in shares; then boxes in 0..1 are in other units when a layer with
+    4 outputs, or several times 4 up to 36, never got a gradient while other layers did: no cell met any of the boxes.
 
     ## Example
         target-boxes-in-other-units all 3462 boxes lie in 0..1, predictions reach 32
@@ -59,6 +65,11 @@ class TargetBoxesInOtherUnits(Rule):
             )
         elif model <= 1.5 and reach > o.pixels:
             what = f"target boxes reach {reach:.3g} and the detector's boxes stay within {model:.3g}"
+        elif unit["value"] >= o.share and np.isnan(model) and (head := _untaught_boxes(run)):
+            what = (
+                f"{unit['value']:.0%} of {unit['of']:.0f} target boxes lie in 0..1 and {head}, which gives boxes, "
+                "never got a gradient, as no cell meets any of them"
+            )
         else:
             return
         yield Finding(
@@ -71,3 +82,17 @@ class TargetBoxesInOtherUnits(Rule):
             of=int(unit["of"]),
             fix=Fix(FixSafety.UNSAFE, "bring the boxes to the units of the detector"),
         )
+
+
+def _untaught_boxes(run: RunFacts) -> str:
+    """Name of the layer that gives 4 numbers for each place and got no gradient while others did; "" for none."""
+    without = set(run.without_gradient)
+    rows = [r for r in run.parameters.iter_rows(named=True) if r["trainable"] and r["called"] and r["optimizers"]]
+    if not without or len(without) >= len(rows) / 2:
+        return ""
+    names = [
+        r["name"]
+        for r in rows
+        if r["name"] in without and len(r["shape"]) > 1 and r["shape"][0] in range(4, MOST_NUMBERS + 1, 4)
+    ]
+    return names[0].rpartition(".")[0] if len(names) == 1 else ""

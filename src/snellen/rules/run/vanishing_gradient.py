@@ -47,6 +47,7 @@ class VanishingGradient(Rule):
         "clipping-dominates",
         "dead-relu",
         "constant-input",
+        "input-normalized-twice",
         "lr-too-high",
         "softmax-over-batch",
         "layer-without-gradient",
