@@ -1,6 +1,7 @@
 """Losses are recognised by their value: every form over drawn shapes, and nothing where none fits."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,6 +59,11 @@ def focal(out: Tensor, y: Tensor) -> Tensor:
     return ((1 - (-each).exp()) ** 2 * each).mean()
 
 
+def focal_of_probabilities(out: Tensor, y: Tensor) -> Tensor:
+    p = out.softmax(1)
+    return ((1 - p.gather(1, y[:, None])[:, 0]) ** 2 * F.cross_entropy(p, y, reduction="none")).mean()
+
+
 OF_CLASSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], dict[str, Any]]] = {
     "cross-entropy": (F.cross_entropy, {"name": "cross-entropy", "before": "", "reduction": "mean", "sign": 1}),
     "softmax first": (soft, {"name": "cross-entropy", "before": "softmax"}),
@@ -66,6 +72,8 @@ OF_CLASSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], dict[str, Any]]]
     "over the batch": (lambda o, y: F.nll_loss(F.log_softmax(o, 0), y), {"before": "softmax-batch"}),
     "ascent": (lambda o, y: -F.cross_entropy(o, y), {"name": "cross-entropy", "sign": -1}),
     "focal": (focal, {"name": "focal", "gamma": 2.0}),
+    "softmax, then focal": (lambda o, y: focal(o.softmax(1), y), {"name": "focal", "before": "softmax"}),
+    "focal of softmax": (focal_of_probabilities, {"name": "focal", "before": "softmax", "gamma": 2.0}),
     "accumulated": (lambda o, y: F.cross_entropy(o, y) / 4, {"name": "cross-entropy", "scale": pytest.approx(0.25)}),
     "smoothed": (
         lambda o, y: F.cross_entropy(o, y, label_smoothing=0.2),
@@ -167,6 +175,23 @@ def test_tokens_as_many_as_classes_are_looked_at_both_ways() -> None:
     form = recognised(lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten()), draw)
     assert (form["name"], form["axis"]) == ("cross-entropy", -1.0)
     assert "axis" not in recognised(F.cross_entropy, draw)
+
+
+def test_a_softmax_along_the_batch_of_images_is_recognised() -> None:
+    form = recognised(lambda o, y: F.nll_loss(F.log_softmax(o, 0), y), classes(8, 3, 4, 4))
+    assert (form["name"], form["before"]) == ("nll", "softmax-batch")
+
+
+@pytest.mark.parametrize(("share", "part"), [(0.5, "mse"), (5.0, None)])
+def test_a_distance_beside_a_small_penalty_is_the_larger_part(share: float, part: str | None) -> None:
+    observer, draw = LossObserver(Context()), numbers(16, 5)
+    for i in range(8):
+        out, target = draw(i)
+        loss = F.mse_loss(out, target) + share * (1 + 0.3 * out.square().mean())
+        observer.batch(replace(step(i, loss, out, target), sampled=True))
+    form = observer.facts().get("loss_form", {})
+    assert form.get("part") == part
+    assert part is None or (form["name"], form["target"]) == ("", "values")
 
 
 def entropy_too(o: Tensor, y: Tensor) -> Tensor:
