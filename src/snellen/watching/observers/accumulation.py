@@ -20,16 +20,21 @@ ALIKE = 1e-3
 class Accumulation:
     """Signals of layer "": `backwards`, passes whose gradients one step of the first optimizer adds up, each with its
     own forward pass; `loss_weight`, ||dL/doutput|| as it came over what the loss function's own derivative gives: 1 for
-    a loss as it is, 1/k for one divided by k. The second needs loss_fn, targets and outputs, and one optimizer."""
+    a loss as it is, 1/k for one divided by k. The second needs loss_fn, targets and outputs, and one optimizer. Event
+    `passes-erased` (value: steps before which gradients of some backward passes were cleared and nothing but those of
+    the last was stepped with, the weights being the same throughout; layer: passes of each such step, at the most)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._rows: list[dict[str, Any]] = []
         self._handles: list[RemovableHandle] = []
+        self._erased = {"first": 0, "steps": 0, "passes": 0}
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Put hooks on each model, one parameter and the optimizer."""
         self._forwards = self._added = self._count = 0
+        self._arrivals, self._version = 0, -1
+        self._kept: tuple[int, int] | None = None
         self._pull: Tensor | None = None
         self._mine = len(optimizers) == 1
         held = [p for group in optimizers[0].param_groups for p in group["params"] if p.requires_grad]
@@ -40,6 +45,7 @@ class Accumulation:
         self._handles = [
             *(m.register_forward_hook(hook("accumulation", self._after_forward)) for _, m in roots(model)),
             self._parameter.register_hook(hook("accumulation", self._arrived)),
+            self._parameter.register_post_accumulate_grad_hook(hook("accumulation", self._stored)),
             optimizers[0].register_step_pre_hook(self._context.step_hook("accumulation", self._before_step)),
         ]
 
@@ -56,8 +62,26 @@ class Accumulation:
 
     def _arrived(self, gradient: Tensor) -> None:
         self._added = 1 if self._parameter.grad is None else self._added + 1
+        # Weights moved in between, as in sharpness-aware or line-search methods, begin a new count.
+        self._arrivals = self._arrivals + 1 if self._parameter._version == self._version else 1
+        self._version = self._parameter._version
+
+    def _stored(self, parameter: Tensor) -> None:
+        self._kept = None if parameter.grad is None else (id(parameter.grad), parameter.grad._version)
+
+    def _look_for_erased(self) -> None:
+        """Passes whose gradient is gone, and no other that was made of them was put in its place."""
+        gradient, kept = self._parameter.grad, self._kept
+        passes, self._arrivals, self._kept = self._arrivals, 0, None
+        if gradient is None or kept != (id(gradient), gradient._version) or self._forwards != passes:
+            return
+        if self._added == 1 < passes:
+            old = self._erased
+            first = old["first"] if old["steps"] else max(self._context.step, 0)
+            self._erased = {"first": first, "steps": old["steps"] + 1, "passes": max(old["passes"], passes)}
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._look_for_erased()
         # A second loss through the same forward pass is no second batch.
         self._count = self._added if self._added == self._forwards else 1
         self._forwards = self._added = 0
@@ -92,12 +116,24 @@ class Accumulation:
 
     def facts(self) -> Mapping[str, Any]:
         """Signals."""
-        return {"signals": list(self._rows)}
+        first, steps, passes = (self._erased[k] for k in ("first", "steps", "passes"))
+        if not steps:
+            return {"signals": list(self._rows)}
+        message = f"before {steps} steps gradients of up to {passes - 1} of {passes} backward passes were cleared"
+        event = {
+            "step": first,
+            "kind": "passes-erased",
+            "layer": str(passes),
+            "message": message,
+            "value": float(steps),
+        }
+        return {"signals": list(self._rows), "events": [event]}
 
     def state_dict(self) -> dict[str, Any]:
         """Rows so far."""
-        return {"rows": [dict(row) for row in self._rows]}
+        return {"rows": [dict(row) for row in self._rows], "erased": dict(self._erased)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self._rows = [dict(row) for row in state["rows"]]
+        self._erased = dict(state.get("erased", self._erased))
