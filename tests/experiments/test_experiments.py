@@ -287,6 +287,14 @@ def test_the_future_is_hidden_by_a_causal_mask() -> None:
     assert not list(sequences.future(plain(Tokens(), ids(), ids())))
 
 
+def test_inputs_that_are_their_own_targets_are_told_from_the_future() -> None:
+    text = ids()
+    for causal in (True, False):
+        rows = by_name(sequences.future(plain(Tokens(causal=causal), text, text.clone())))
+        assert (rows["present-asked"]["value"] < 1e-5) is causal
+        assert "future-leakage" not in rows
+
+
 def test_padding_is_left_out_by_a_mask() -> None:
     padded = ids()
     for row, length in enumerate((10, 4, 5, 6, 7, 3, 8, 5)):
