@@ -26,7 +26,8 @@ class LabelsCarryNoInformation(Rule):
     shares). Fires when it is within `z` standard errors of chance and below `lift` of the way from chance to 1,
     after `min_steps` steps, and the model did not do better: the validation accuracy of the later half of the
     epochs is within `margin` of the share of the most frequent class or, where there is none, the loss of the last
-    fifth of the steps is not below `learned` times the entropy of the labels.
+    fifth of the steps is not below `learned` times the entropy of the labels. With fewer than `few` rows chance reaches
+    further: then the validation accuracy has to be given, and not to be above that share.
 
     ## Example
         labels-carry-no-information neighbours agree in 10.2 % of 960 rows, by chance 10.1 %; validation accuracy 0.11
@@ -60,6 +61,8 @@ class LabelsCarryNoInformation(Rule):
         """Share of the way from chance to full agreement that is still chance, for small data."""
         margin: float = 0.08
         """Accuracy above the share of the most frequent class that is no learning: 3 standard errors of 300 images."""
+        few: int = 200
+        """Rows below which validation has to bear it out."""
         learned: float = 0.9
         """Loss as a share of the entropy of the labels that shows learning."""
         min_steps: int = 60
@@ -73,12 +76,13 @@ class LabelsCarryNoInformation(Rule):
             return
         scores = run.epochs["metric"].drop_nulls().to_numpy()
         late = float(np.median(losses(run)[-max(run.steps.height // 5, 3) :]))
+        few = row["of"] < o.few
         if len(scores) >= 2:
             reached = float(np.mean(scores[len(scores) // 2 :]))
-            if not reached <= majority + o.margin:
+            if not reached <= majority + (0 if few else o.margin):
                 return
             what = f"validation accuracy is {reached:.3g} (most frequent class {majority:.3g})"
-        elif late >= o.learned * entropy:
+        elif not few and late >= o.learned * entropy:
             what = f"the loss is {late:.3g} after {run.steps.height} steps (entropy of the labels {entropy:.3g})"
         else:
             return

@@ -30,7 +30,7 @@ from torch import Tensor
 Array = NDArray[Any]
 ROUNDS = range(2, 9)
 """Numbers of loader workers that are tried."""
-LEAST_ROWS = 200
+LEAST_ROWS = 100
 """Rows below which labels and inputs are not compared."""
 
 
