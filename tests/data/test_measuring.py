@@ -186,7 +186,7 @@ def wait_for_parts(cache: Path, process: subprocess.Popen[str], count: int = 3) 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_ended_goes_on_where_it_was(tmp_path: Path, opened: list[str], how: signal.Signals) -> None:
-    root, cache = dataset(tmp_path / "set", images=120), tmp_path / "cache"
+    root, cache = dataset(tmp_path / "set", images=360), tmp_path / "cache"
     process = run_slowly(root, cache)
     wait_for_parts(cache, process)
     process.send_signal(how)
