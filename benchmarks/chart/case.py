@@ -187,7 +187,7 @@ def train(subject: str, change: Change) -> Run:
 
 @cache
 def all_cases() -> tuple[Case, ...]:
-    """Every case: of `faults/*.py`, `restated.py`, `healthy*.py`, in the order of their names.
+    """Every case: of `faults/*.py`, `restated*.py`, `healthy*.py`, in the order of their names.
 
     Raises:
         ValueError: two cases share a name.
@@ -195,10 +195,8 @@ def all_cases() -> tuple[Case, ...]:
     from benchmarks import chart
 
     found: dict[str, Case] = {}
-    modules = ["benchmarks.chart.restated"]
-    modules += [
-        f"benchmarks.chart.{m.name}" for m in pkgutil.iter_modules(chart.__path__) if m.name.startswith("healthy")
-    ]
+    kinds = ("healthy", "restated")
+    modules = [f"benchmarks.chart.{m.name}" for m in pkgutil.iter_modules(chart.__path__) if m.name.startswith(kinds)]
     faults = importlib.import_module("benchmarks.chart.faults")
     modules += [f"benchmarks.chart.faults.{m.name}" for m in pkgutil.iter_modules(faults.__path__)]
     for name in modules:
