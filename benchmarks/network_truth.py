@@ -91,7 +91,10 @@ def counted(model: nn.Module, inputs: tuple[Any, ...]) -> int:
 
 def detector_macs(name: str) -> tuple[int, int]:
     """MACs of a detector on a real image: ours, and FlopCounterMode's."""
-    model = torchvision.models.get_model(name.removeprefix("tv:"), weights=None, weights_backbone=None).eval()
+    # Nothing suppressed: random weights then pass on as many proposals as they may.
+    two_stages = {"rpn_nms_thresh": 1.0} if "rcnn" in name else {}
+    plain = name.removeprefix("tv:")
+    model = torchvision.models.get_model(plain, weights=None, weights_backbone=None, **two_stages).eval()
     image = torch.rand(3, 800, 800, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model([image])
