@@ -138,9 +138,9 @@ def _objections(archive: zipfile.ZipFile) -> Iterator[str]:
                     yield "it holds pickled objects"
         elif short.startswith(("data/weights/", "data/constants/")) and short.endswith(".pt"):
             yield "its weights are pickled"
-        elif short.startswith("data/sample_inputs/") and archive.read(name):
+        elif short.startswith("data/sample_inputs/") and (samples := archive.read(name)):
             try:
-                torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+                torch.load(io.BytesIO(samples), weights_only=True)
             except Exception:
                 # Whatever the reason, the loader would then unpickle without limits.
                 yield "its sample inputs are more than tensors"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snellen.network.shadow import ExamineError, weightless_double
+from snellen.network.shadow import ExamineError, double_of
 
 
 def load_model(spec: str, *, num_classes: int | None = None, initialised: bool = False) -> nn.Module:
@@ -83,7 +83,7 @@ def _without_weights(spec: str, build: Callable[[], Any]) -> nn.Module:
                 return build()
         except NotImplementedError:
             # Some constructors compute their widths with tensors, which needs data: build, then drop the weights.
-            return weightless_double(build()).train()
+            return double_of(build(), "meta").train()
 
     return _initialised(spec, weightless)
 

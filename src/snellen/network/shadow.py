@@ -61,11 +61,6 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
     yield from ((name, v) for name, v in items if isinstance(v, wanted))
 
 
-def weightless_double(model: nn.Module) -> nn.Module:
-    """`double_of` a model on the meta device."""
-    return double_of(model, "meta")
-
-
 def double_of(model: nn.Module, device: Literal["meta", "cpu"]) -> nn.Module:
     """A deep copy of `model`, in eval mode and without the user's hooks; on the meta device no weight is copied.
 

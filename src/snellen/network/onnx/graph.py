@@ -33,7 +33,7 @@ def load_onnx(path: Path) -> "OnnxNetwork":
     Raises ExamineError when the file is no ONNX model, or the package `onnx` is not installed.
     """
     try:
-        import onnx  # type: ignore[import-not-found,unused-ignore]
+        import onnx
     except ImportError as error:
         raise ExamineError(f"{path}: onnx is not installed (pip install 'snellen[onnx]')") from error
     try:
@@ -295,7 +295,7 @@ def _place(root: nn.Module, path: str, module: nn.Module) -> None:
 
 def _evaluated(node: Any, arguments: Sequence[Value], opsets: dict[str, int]) -> list[Constant]:
     from onnx import TensorProto, helper
-    from onnx.reference import ReferenceEvaluator  # type: ignore[import-not-found,unused-ignore]
+    from onnx.reference import ReferenceEvaluator
 
     given = {name: value for name, value in zip(node.input, arguments, strict=True) if name}
     graph = helper.make_graph(
