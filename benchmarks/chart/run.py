@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmarks.chart.case import Case, all_cases
 from benchmarks.chart.peers import MODULES
+from benchmarks.chart.worker import FACTS
 
 OWN = ("snellen", "none")
 """Tools that run in this environment."""
@@ -78,7 +79,11 @@ class Worker:
 
     def _environment(self) -> dict[str, str]:
         root = str(Path(__file__).parents[2])
-        return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": root}
+        return os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "PYTHONPATH": f"{root}/src{os.pathsep}{root}",
+        }
 
     def stop(self) -> None:
         """End the process."""
@@ -173,6 +178,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one run")
     parser.add_argument("--peer-python", help="python of the environment that holds the peers")
     parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--facts", type=Path, help="folder to keep the facts of Snellen's runs in, for `rejudge`")
     parser.add_argument("--again", action="store_true", help="run the chosen runs anew")
     parser.add_argument("--page", action="store_true", help="write the tables as Markdown and HTML beside the rows")
     options = parser.parse_args()
@@ -190,6 +196,8 @@ def main() -> int:
     if not jobs:
         parser.error(f"no case fits {' '.join(options.cases)}")
     print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before", file=sys.stderr)
+    if options.facts:
+        os.environ[FACTS] = str(options.facts.resolve())
     pythons = {t: sys.executable if t in OWN else options.peer_python for t in options.tools}
     if left and not Chart(left, options.rows, pythons, options.timeout).run(options.jobs):
         print(f"interrupted; the same command goes on from {options.rows}", file=sys.stderr)

@@ -8,15 +8,25 @@ in a peer's own environment.
 import importlib
 import json
 import os
+import shutil
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
 from benchmarks.chart.case import Case, all_cases
 from benchmarks.chart.harness import LOOKS, Nothing, Said, Snellen, Tool
 from benchmarks.chart.repair import RECIPE_FAULTS, repair
+
+FACTS = "SNELLEN_CHART_FACTS"
+"""Environment variable: the folder that keeps the facts of Snellen's runs, for `rejudge`."""
+
+
+def facts_folder(root: Path, case: str, seed: int) -> Path:
+    """Where the facts of one run are kept."""
+    return root / case.replace("/", "--") / str(seed)
 
 
 def tool_class(name: str) -> type[Tool]:
@@ -80,6 +90,11 @@ def run_case(case: Case, tool: Tool, seed: int) -> dict[str, Any]:
         except Exception as problem:  # A tool that fails has said nothing; the row tells that it failed.
             error = f"tool: {type(problem).__name__}: {problem}"[:300]
         error = guarded.failure or error
+    if isinstance(tool, Snellen) and FACTS in os.environ:
+        folder = facts_folder(Path(os.environ[FACTS]), case.name, seed)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        tool.watch.facts().save(folder)
     mending = None
     if isinstance(tool, Snellen) and case.change is not None and case.fault_number in RECIPE_FAULTS:
         with warnings.catch_warnings():
