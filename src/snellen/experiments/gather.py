@@ -76,6 +76,9 @@ def _as_it_runs(subjects: Sequence[Subject]) -> list[Subject]:
     """
     first = subjects[0]
     ways: list[dict[str, Any]] = [{}, {"takes_targets": True}] if first.targets is not None else [{}]
+    if getattr(first.model, "needs_targets", False):
+        # It runs without them, too, but its loss is of the regions that it samples by them.
+        ways.reverse()
     if isinstance(first.inputs, Mapping):
         only = next(iter(first.inputs.values()), None)
         ways.append({"inputs": only})

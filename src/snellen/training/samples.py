@@ -7,6 +7,7 @@ Shapes: H W side of the square input; M objects of one image; boxes xyxy pixels 
 
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +26,37 @@ CACHE_BYTES = 4 * 2**30
 LEAST_VISIBLE = 0.3
 """An object of which less than this share stays inside the frame is dropped from the augmented image."""
 
-Sample = tuple[Tensor, Tensor, Tensor]
-"""Image (3, S, S) uint8; boxes (M, 4) float32 xyxy, empty in classification; labels (M,) or (1,) int64."""
+
+class Sample(NamedTuple):
+    """One image and its targets."""
+
+    image: Tensor
+    """(3, S, S) uint8."""
+    boxes: Tensor
+    """(M, 4) float32 xyxy pixels of the input; empty in classification and segmentation."""
+    labels: Tensor
+    """(M,) int64 in detection, (1,) in classification, empty in segmentation."""
+    masks: Tensor | None = None
+    """(M, S, S) bool in detection with masks; (S, S) uint8 of class ids, 255 = ignored, in segmentation."""
+
+
+class Batch(NamedTuple):
+    """Samples together: one tensor of images, lists of one member an image."""
+
+    images: Tensor
+    """(N, 3, S, S) uint8."""
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    masks: list[Tensor | None]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on `device`."""
+        return Batch(
+            self.images.to(device),
+            [b.to(device) for b in self.boxes],
+            [k.to(device) for k in self.labels],
+            [m if m is None else m.to(device) for m in self.masks],
+        )
 
 
 class Samples(Dataset[Sample]):
@@ -91,17 +121,17 @@ class Samples(Dataset[Sample]):
         detection = self.recipe.task == "detection"
         frame, scale_x, scale_y = fit_frame(pixels, self.recipe.image_size, keep_ratio=detection)
         if not detection:
-            return frame, torch.zeros(0, 4), torch.tensor([example.label])
+            return Sample(frame, torch.zeros(0, 4), torch.tensor([example.label]))
         boxes = torch.from_numpy(example.boxes * np.array([scale_x, scale_y] * 2, np.float32))
         boxes[:, 0::2] = boxes[:, 0::2].clamp(0, pixels.shape[1] * scale_x)
         boxes[:, 1::2] = boxes[:, 1::2].clamp(0, pixels.shape[0] * scale_y)
         seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1.0).all(dim=1)  # a side under a pixel cannot be learned
-        return frame, boxes[seen], torch.from_numpy(example.labels)[seen]
+        return Sample(frame, boxes[seen], torch.from_numpy(example.labels)[seen])
 
 
 def augmented(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
     """Random zoom, shift, mirror, brightness, contrast, by `rng` alone; boxes follow, and are cut at the frame."""
-    image, boxes, labels = sample
+    image, boxes, labels, masks = sample
     size = recipe.image_size
     zoom = 1 + recipe.jitter_scale * rng.uniform(-1, 1)
     shift_x, shift_y = rng.uniform(0, 1, 2)
@@ -125,7 +155,7 @@ def augmented(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sampl
         boxes = torch.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], dim=1)
     if recipe.jitter_colour > 0:
         image = adjust_contrast(adjust_brightness(image, float(brightness)), float(contrast))
-    return image, boxes, labels
+    return Sample(image, boxes, labels, masks)
 
 
 def _cut(boxes: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -138,10 +168,10 @@ def _cut(boxes: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return inside[seen], labels[seen]
 
 
-def collate(samples: Sequence[Sample]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Images (N, 3, S, S) uint8, boxes per image, labels per image."""
-    images, boxes, labels = zip(*samples, strict=True)
-    return torch.stack(images), list(boxes), list(labels)
+def collate(samples: Sequence[Sample]) -> Batch:
+    """One batch of `samples`, in their order."""
+    images, boxes, labels, masks = zip(*samples, strict=True)
+    return Batch(torch.stack(images), list(boxes), list(labels), list(masks))
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

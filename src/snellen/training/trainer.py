@@ -36,12 +36,12 @@ from snellen.training.run_folder import (
     refuse_overwriting,
     write_model,
 )
-from snellen.training.samples import Samples, collate, epoch_batches
+from snellen.training.samples import Batch, Samples, collate, epoch_batches
 from snellen.training.schedules import learning_rate
 from snellen.training.splits import SamplesError, split_examples
 from snellen.training.stopping import asked_to_stop
 from snellen.training.tasks import task_of
-from snellen.training.tasks.base import LossFunction
+from snellen.training.tasks.base import LossFunction, forward
 from snellen.training.watching import Watcher, WatcherFactory
 from snellen.watching.facts import EPOCHS
 
@@ -155,11 +155,11 @@ class _Run:
         self.split = split.without(self.unreadable)
         if self.resumed:
             refuse_changed_data(folder, self.split.ledger, self.split.class_names)
-        self.task = task_of(recipe, self.split)
 
         torch.manual_seed(recipe.seed)
         np.random.seed(recipe.seed)
         self.model, self.anchors = self._build(data, model)
+        self.task = task_of(recipe, self.split, self.model)
         if self.world > 1:
             synchronise_batchnorm(self.model)
         # Along channels-last memory a CNN trains a third faster, on CPU and GPU alike.
@@ -214,8 +214,8 @@ class _Run:
         batches = epoch_batches(len(self.train_set), self.recipe.batch_size, self.recipe.seed, self.at.epoch)
         self.net.train()
         waited = time.monotonic()
-        for rows, (images, boxes, labels) in self._batches(batches[self.at.batch :]):
-            stopped = self._step(images, boxes, labels, len(rows), len(batches), waited)
+        for rows, batch in self._batches(batches[self.at.batch :]):
+            stopped = self._step(batch, len(rows), len(batches), waited)
             self.at.epoch_seconds = time.monotonic() - began
             if stopped:
                 return stopped
@@ -251,9 +251,7 @@ class _Run:
         self._save()
         return None
 
-    def _step(
-        self, images: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], size: int, batches: int, waited: float
-    ) -> str | None:
+    def _step(self, part: Batch, size: int, batches: int, waited: float) -> str | None:
         """One optimizer step on this process's part of a batch of `size` images."""
         began = time.monotonic()
         recipe = self.recipe
@@ -266,8 +264,9 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        outputs = self.net(self._normalised(images))
-        targets = self.task.targets([b.to(self.device) for b in boxes], [k.to(self.device) for k in labels])
+        part = part.to(self.device)
+        targets = self.task.targets(part)
+        outputs = forward(self.net, self.model, self._normalised(part.images), targets)
         batch = self.task.loss(outputs, targets, self.loss)
         # Every process divides by the count of the whole batch, so the sum of their losses is the batch's loss.
         due = self.main and time.monotonic() - self.saved_at >= recipe.checkpoint_seconds
@@ -335,10 +334,10 @@ class _Run:
         size = max(1, 2 * self.recipe.batch_size)
         for begin in range(0, len(mine), size):
             rows = mine[begin : begin + size]
-            images, boxes, labels = collate([self.val_set[int(i)] for i in rows])
+            batch = collate([self.val_set[int(i)] for i in rows]).to(self.device)
+            targets = self.task.targets(batch)
             with self.accelerator.autocast():
-                outputs = self.model(self._normalised(images))
-            targets = self.task.targets([b.to(self.device) for b in boxes], [k.to(self.device) for k in labels])
+                outputs = forward(self.model, self.model, self._normalised(batch.images), targets)
             for name, term in self.task.loss(outputs, targets, self.loss).terms.items():
                 entry = totals.setdefault(name, [0.0, 0.0])
                 entry[0] += float(term.total)
@@ -354,7 +353,7 @@ class _Run:
             loss += sum(p[0] for p in parts) / max(1.0, sum(p[1] for p in parts))
         return loss, self.task.metric([item for _, part in gathered for item in part])
 
-    def _batches(self, batches: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    def _batches(self, batches: Sequence[Any]) -> Iterator[tuple[Any, Batch]]:
         """Each batch's rows (of all processes) and this process's part of it, loaded."""
         self.train_set.epoch = self.at.epoch
         parts = [[int(i) for i in rows[self.rank :: self.world]] for rows in batches]
@@ -375,7 +374,7 @@ class _Run:
             raise SamplesError(f"{told}; restore it and go on with --resume, or start a new run without it") from error
 
     def _normalised(self, images: Tensor) -> Tensor:
-        x = (images.to(self.device).float() - self.mean) / self.std
+        x = (images.float() - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last)
 
     def _build(self, data: DataFacts, model: nn.Module | None) -> tuple[nn.Module, Any]:

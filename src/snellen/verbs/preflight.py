@@ -137,12 +137,12 @@ def of_recipe(
         if not len(samples):
             nothing: dict[str, Any] = dict(RunFacts.empty_tables())
             return RunFacts(**nothing, finished=False), {}
-        images, boxes, labels = collate([samples[i] for i in range(len(samples))])
-        task = task_of(recipe, split)
+        task = task_of(recipe, split, network)
         device = next(network.parameters()).device
+        batch = collate([samples[i] for i in range(len(samples))]).to(device)
         mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (recipe.mean, recipe.std))
-        x = (images.to(device).float() - mean) / std
-        targets = task.targets([b.to(device) for b in boxes], [k.to(device) for k in labels])
+        x = (batch.images.float() - mean) / std
+        targets = task.targets(batch)
 
         def loss_fn(outputs: Any, wanted: Any) -> "Tensor":
             terms = task.loss(outputs, wanted, loss).terms.values()

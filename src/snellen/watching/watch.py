@@ -117,7 +117,9 @@ class Watch:
             self._safely(observer, observer.attach, self.model, self.optimizers)
 
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        given = args[0] if len(args) == 1 and not kwargs else [*args, *kwargs.values()]
+        # A detector that is handed its targets, too, has them from the loss's side already.
+        alone = (len(args) == 1 and not kwargs) or getattr(module, "needs_targets", False)
+        given = args[0] if args and alone else [*args, *kwargs.values()]
         if torch.is_grad_enabled():
             self._inputs, self._outputs = given, _detached(output)
             return

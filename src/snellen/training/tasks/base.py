@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from snellen.models.loss import LossTerm
+from snellen.training.samples import Batch
 
 LossFunction = Callable[[Any, Any], Mapping[str, LossTerm] | Tensor]
 """(outputs of the model, targets of the batch) -> terms, or the mean over the batch's images as one scalar.
@@ -36,8 +37,8 @@ class Task(Protocol):
     baseline_metric: float | None
     """The metric of the best constant guess."""
 
-    def targets(self, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Any:
-        """Targets of a batch as the loss wants them."""
+    def targets(self, batch: Batch) -> Any:
+        """Targets of a batch as the loss wants them, on the batch's device."""
 
     def loss(self, outputs: Any, targets: Any, replacement: LossFunction | None) -> BatchLoss:
         """The loss of one batch."""
@@ -47,6 +48,11 @@ class Task(Protocol):
 
     def metric(self, gathered: Sequence[Any]) -> float | None:
         """The validation metric of all images; None when it cannot be computed."""
+
+
+def forward(net: nn.Module, model: nn.Module, x: Tensor, targets: Any) -> Any:
+    """Outputs of `net`, which is `model` or wraps it; targets go in where the model samples regions by them."""
+    return net(x, targets) if getattr(model, "needs_targets", False) else net(x)
 
 
 def as_terms(value: Mapping[str, LossTerm] | Tensor, images: int) -> Mapping[str, LossTerm]:

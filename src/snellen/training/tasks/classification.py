@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from snellen.models.loss import LossTerm
 from snellen.training.recipe import Recipe
+from snellen.training.samples import Batch
 from snellen.training.splits import Example
 from snellen.training.tasks.base import BatchLoss, LossFunction, as_terms
 
@@ -27,9 +28,9 @@ class ClassificationTask:
         shares = torch.bincount(torch.tensor([e.label for e in val], dtype=torch.int64)) if val else None
         self.baseline_metric = float(shares.max() / shares.sum()) if shares is not None else None
 
-    def targets(self, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    def targets(self, batch: Batch) -> Tensor:
         """Labels (N,) int64."""
-        return torch.cat(list(labels))
+        return torch.cat(batch.labels)
 
     def loss(self, outputs: Tensor, targets: Tensor, replacement: LossFunction | None = None) -> BatchLoss:
         """Cross-entropy of logits (N, C) with labels (N,), summed over images."""

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
-from torch import Tensor
+from torch import Tensor, nn
 
 from snellen.evaluation.detection import light_map50
 from snellen.models.detection.ssdlite import Detections, Target, assign, detect, detection_loss
 from snellen.training.recipe import Recipe
+from snellen.training.samples import Batch
 from snellen.training.tasks.base import BatchLoss, LossFunction, as_terms
 
 GUESSES = {
@@ -27,13 +28,14 @@ class DetectionTask:
     initial_loss_expected: float | None = None
     baseline_metric: float | None = 0.0
 
-    def __init__(self, recipe: Recipe, class_names: Sequence[str]) -> None:
+    def __init__(self, recipe: Recipe, class_names: Sequence[str], model: nn.Module) -> None:
+        self.model = model
         self.size = recipe.image_size
         self.class_names = list(class_names)
 
-    def targets(self, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Target]:
+    def targets(self, batch: Batch) -> list[Target]:
         """One Target an image."""
-        return [Target(b, k) for b, k in zip(boxes, labels, strict=True)]
+        return [Target(b, k) for b, k in zip(batch.boxes, batch.labels, strict=True)]
 
     def loss(self, outputs: Detections, targets: list[Target], replacement: LossFunction | None = None) -> BatchLoss:
         """Focal and GIoU loss; counts objects and positive anchors."""
