@@ -9,10 +9,10 @@ from torch import nn
 
 from snellen.errors import UseError
 from snellen.models.backbones import SmallResNetClassifier
-from snellen.models.detection.ssdlite import SsdLite
+from snellen.models.detection import DETECTORS, builder, split_name
 
 OWN_CLASSIFIER = "small-resnet"
-DETECTOR = "ssdlite"
+TASKS = ("classification", "detection")
 
 
 class ModelError(UseError):
@@ -20,22 +20,40 @@ class ModelError(UseError):
 
 
 def model_names(task: str) -> list[str]:
-    """Every name `create` takes for `task`; a detector's backbone is any timm name: `ssdlite-<name>`."""
+    """Names `create` takes for `task`. A detector's may be followed by any backbone's: `retinanet-resnet18`."""
     if task == "detection":
-        return [DETECTOR, *(f"{DETECTOR}-{name}" for name in timm.list_models())]
+        return list(DETECTORS)
     if task == "classification":
-        others = torchvision.models.list_models(module=torchvision.models)
-        return [OWN_CLASSIFIER, *dict.fromkeys([*timm.list_models(), *others])]
-    raise ModelError(f"no network for task {task!r}: classification or detection")
+        return [OWN_CLASSIFIER, *_classifiers()]
+    raise ModelError(f"no network for task {task!r}: {' or '.join(TASKS)}")
 
 
-def check_name(name: str) -> None:
-    """Raise ModelError, with the nearest names, when `create` takes `name` for no task."""
-    known = [*model_names("detection"), *model_names("classification")]
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ModelError(f"no network is called {name!r}{hint}")
+def known(name: str, task: str) -> bool:
+    """Whether `create` takes `name` for `task`."""
+    if name in model_names(task):
+        return True
+    parts = split_name(name) if task == "detection" else None
+    return parts is not None and parts[1] in _classifiers()
+
+
+def check_name(name: str, task: str | None = None) -> None:
+    """Raise ModelError, with the nearest names, when `create` takes `name` for no task, or not for `task`."""
+    tasks = TASKS if task is None else (task,)
+    if any(known(name, t) for t in tasks):
+        return
+    parts = split_name(name) if "detection" in tasks else None
+    if parts is not None:
+        near = [f"{parts[0]}-{n}" for n in difflib.get_close_matches(parts[1] or "", _classifiers(), n=3)]
+    else:
+        near = difflib.get_close_matches(name, [n for t in tasks for n in model_names(t)], n=3)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    kind = "" if task is None else f"{task} "
+    raise ModelError(f"no {kind}network is called {name!r}{hint}")
+
+
+def _classifiers() -> dict[str, None]:
+    others = torchvision.models.list_models(module=torchvision.models)
+    return dict.fromkeys([*timm.list_models(), *others])
 
 
 def create(
@@ -62,12 +80,8 @@ def create(
     """
     if num_classes < 1:
         raise ModelError(f"a network needs at least one class, got num_classes={num_classes}")
-    if name not in model_names(task):
-        near = difflib.get_close_matches(name, model_names(task), n=3)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ModelError(f"no {task} network is called {name!r}{hint}")
-    own = name in (OWN_CLASSIFIER, DETECTOR)
-    if pretrained and own:
+    check_name(name, task)
+    if pretrained and (name == OWN_CLASSIFIER or (name in DETECTORS and "_" not in name)):
         raise ModelError(f"{name} has no published weights: name another network, or leave out pretrained")
     try:
         model = _build(name, task, num_classes, image_size, pretrained, anchors)
@@ -91,8 +105,11 @@ def _build(
     anchors: Sequence[Sequence[Sequence[float]]] | None,
 ) -> nn.Module:
     if task == "detection":
-        backbone = name.removeprefix(DETECTOR).removeprefix("-") or None
-        return SsdLite(num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors)
+        detector, backbone = split_name(name) or (name, None)
+        detector_model: nn.Module = builder(detector)(
+            num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors
+        )
+        return detector_model
     if name == OWN_CLASSIFIER:
         return SmallResNetClassifier(num_classes, stem_stride=1 if image_size <= 64 else 2)
     if timm.is_model(name):

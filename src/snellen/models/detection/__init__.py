@@ -1,0 +1,36 @@
+"""Detectors by name, one file each; none is imported before it is asked for."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from snellen.models.detection.base import Assignment, Detector, Found, Target
+
+__all__ = ["DETECTORS", "Assignment", "Detector", "Found", "Target", "builder", "split_name"]
+
+DETECTORS: dict[str, str] = {
+    "ssdlite": "ssdlite:build",
+}
+"""Name -> module of this package and function in it, called as f(num_classes, *, image_size, backbone, pretrained,
+anchors) -> Detector. A name with an underscore is torchvision's: a whole published network, which takes no backbone."""
+
+
+def split_name(name: str) -> tuple[str, str | None] | None:
+    """Detector and backbone of `name`: "yolov3-tiny-resnet18" -> ("yolov3-tiny", "resnet18"); None: no such detector.
+
+    The longest detector's name that fits is meant; the backbone is not looked up.
+    """
+    if name in DETECTORS:
+        return name, None
+    fitting = [d for d in DETECTORS if "_" not in d and name.startswith(f"{d}-")]
+    if not fitting:
+        return None
+    detector = max(fitting, key=len)
+    return detector, name[len(detector) + 1 :]
+
+
+def builder(detector: str) -> Callable[..., Any]:
+    """The function that builds `detector`, a name of `DETECTORS`."""
+    module, _, function = DETECTORS[detector].partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    return found

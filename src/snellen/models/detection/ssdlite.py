@@ -190,6 +190,18 @@ class SsdLite(nn.Module):
         return [(f"neck.smooth.{i}", [side for wh in self.anchor_sides[i] for side in wh]) for i in self.levels]
 
 
+def build(
+    num_classes: int,
+    *,
+    image_size: int,
+    backbone: str | None = None,
+    pretrained: bool = False,
+    anchors: Sequence[Sequence[Sequence[float]]] | None = None,
+) -> "SsdLite":
+    """The detector as the registry asks for it."""
+    return SsdLite(num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors)
+
+
 def _by_anchor(x: Tensor, values: int) -> Tensor:
     """(N, anchors * values, H, W) -> (N, H * W * anchors, values), the order of `grid_anchors`."""
     n, _, h, w = x.shape
