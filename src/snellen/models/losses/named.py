@@ -42,7 +42,7 @@ def named_loss(
         name: Names of `LOSSES`, joined by "+".
         class_weights: (K,) float for each of them; None: all alike.
         maps: Targets are class maps; else one label an image, of which some losses have no use.
-        options: Loss name -> its further arguments, `{"focal": {"gamma": 2.0}}`; those of other losses are not looked at.
+        options: Loss name -> its further arguments, `{"focal": {"gamma": 2.0}}`; others are not looked at.
 
     Raises:
         UseError: A part that is unknown, or named twice, or needs maps.

@@ -26,7 +26,7 @@ def ohem_cross_entropy(
     class_weights: Tensor | None = None,
     ignore_index: int = IGNORED,
 ) -> LossTerm:
-    """Cross-entropy over the labels whose class has a probability of at most `threshold`, and no fewer than `least_kept`.
+    """Cross-entropy over labels whose class has a probability of at most `threshold`, and at least a share of all.
 
     The hardest are chosen within each image, so that a batch cut up gives the same.
 
