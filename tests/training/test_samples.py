@@ -87,7 +87,7 @@ def test_boxes_stay_on_their_objects_under_augmentation(tmp_path: Path) -> None:
     image[:, 30:70, 20:90] = 255
     sample = Sample(image, torch.tensor([[20.0, 30.0, 90.0, 70.0]]), torch.tensor([3]))
     for seed in range(40):
-        out, boxes, labels = augmented(sample, recipe, np.random.default_rng(seed))
+        out, boxes, labels, _ = augmented(sample, recipe, np.random.default_rng(seed))
         assert out.shape == image.shape
         assert labels.tolist() == [3]
         rows, columns = torch.nonzero(out[0] > 180, as_tuple=True)
