@@ -140,12 +140,7 @@ def fit_sides(
         side = float(np.sqrt(w * h))
         seeing = [i for i in range(len(strides)) if fields is None or fields[i] >= max(w, h)]
         fitting = [i for i in seeing if side >= CELLS_PER_ANCHOR * strides[i]]
-        if fitting:
-            level = fitting[-1]
-        elif seeing:
-            level = seeing[0]
-        else:
-            level = int(np.argmax(fields)) if fields is not None else 0
+        level = fitting[-1] if fitting else seeing[0] if seeing else int(np.argmax(fields or [0.0]))
         levels[level].append([round(float(w), 2), round(float(h), 2)])
     return levels
 

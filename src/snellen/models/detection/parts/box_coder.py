@@ -1,7 +1,7 @@
 """Boxes as offsets from anchors (Girshick 2014, R-CNN, appendix C, eq. 6-9; Ren 2015, eq. 2).
 
 t_x = w_x (x - x_a) / w_a, t_y = w_y (y - y_a) / h_a, t_w = w_w ln(w / w_a), t_h = w_h ln(h / h_a), with x, y the
-centres. The weights bring the four to about unit variance, where the paper normalises the targets (Fast R-CNN, sec. 2.3).
+centres. The weights bring the four to about unit variance, where Fast R-CNN normalises the targets (sec. 2.3).
 
 The order of the operations is torchvision's: at coordinates near 1000 px another one differs by 1e-4.
 """

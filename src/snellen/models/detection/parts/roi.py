@@ -52,7 +52,7 @@ def align_rois(x: Tensor, boxes: Sequence[Tensor], size: int, stride: float, sam
         samples: Along a side of a cell.
 
     Returns:
-        (R, C, size, size). A cell's value stands at its corner, as in torchvision's detectors, and not in its middle.
+        (R, C, size, size). A map's value is taken to stand at its cell's corner, as in torchvision's detectors.
     """
     out: Tensor = roi_align(x, with_image(boxes).to(x.dtype), size, 1.0 / stride, samples)
     return out
