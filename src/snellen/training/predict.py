@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from snellen.data.records import clean
 from snellen.evaluation.facts import PREDICTIONS
 from snellen.facts import table
 from snellen.models import create
+from snellen.models.classical import is_classical
 from snellen.models.detection.ssdlite import detect
 from snellen.progress import Progress, silent
 from snellen.training import checkpoint
@@ -51,6 +53,10 @@ def load_run(folder: Path) -> tuple[nn.Module, Recipe, list[str]]:
     if not run.recipe.is_file():
         raise RunError(f"{folder}: not a run folder: recipe.toml is missing")
     recipe, class_names, anchors = read_model(run)
+    if is_classical(recipe.model):
+        from snellen.training.classical import load_classical
+
+        return load_classical(run, recipe, len(class_names)), recipe, class_names
     model = create(
         recipe.model,
         task=recipe.task,
@@ -124,7 +130,7 @@ def predict_each(
     chances: list[NDArray[np.float32]] = []
     read: list[str] = []
     model.eval()
-    device = next(model.parameters()).device
+    device = next(chain(model.parameters(), model.buffers())).device
     mean = torch.tensor(recipe.mean, device=device).view(1, 3, 1, 1) * 255
     std = torch.tensor(recipe.std, device=device).view(1, 3, 1, 1) * 255
     for names, frames, scales in _frames(files, recipe, batch_size, unreadable):

@@ -65,6 +65,8 @@ class Recipe(BaseModel):
     """Mixed precision where the device has it (CUDA: bfloat16, else float16); a processor computes in float32."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the label given to all classes alike; classification only."""
+    regularisation: float = Field(default=1.0, gt=0)
+    """Weight of the data against the regularisation (C of scikit-learn) in logistic regression, SVMs and boosting."""
     patience: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation metric; 0: never."""
     flip: bool = False

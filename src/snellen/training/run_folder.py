@@ -58,6 +58,11 @@ class RunFolder:
         """The weights of the best epoch."""
         return self.path / "checkpoints" / "best.pt"
 
+    @property
+    def estimator(self) -> Path:
+        """The fitted estimator of a classical run, which has no weights."""
+        return self.path / "checkpoints" / "best.skops"
+
 
 def write_model(folder: RunFolder, class_names: Sequence[str], anchors: Any) -> None:
     """Write `model.json`."""

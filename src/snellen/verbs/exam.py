@@ -61,6 +61,7 @@ def exam(
     from snellen.data.examine import examine
     from snellen.data.measuring import measure_again
     from snellen.experiments.gather import with_trials
+    from snellen.models.classical import is_classical
     from snellen.models.registry import check_name
     from snellen.network.examine import examine as examine_network
     from snellen.training.prepare import build_model
@@ -79,15 +80,18 @@ def exam(
 
     final = chosen_recipe(facts, folder, recipe, resume, overrides)
     ready = model if model is not None and not isinstance(model, str) else None
-    network = ready if ready is not None else build_model(facts, final)
-    name = final.model if ready is None else type(ready).__name__
-    size = final.image_size
-    network_facts = examine_network(network, (1, 3, size, size), name=name, task=facts.task)
+    classical = ready is None and is_classical(final.model)
+    network_facts = None
+    if not classical:  # Features and an estimator have no layers to look at.
+        network = ready if ready is not None else build_model(facts, final)
+        name = final.model if ready is None else type(ready).__name__
+        size = final.image_size
+        network_facts = examine_network(network, (1, 3, size, size), name=name, task=facts.task)
     clock.lap("inspect")
 
     before: RunFacts | None = None
     pictures: dict[str, bytes] = {}
-    if preflight and not resume:
+    if preflight and not resume and not classical:
         before, pictures = of_recipe(facts, final, model=ready, loss=loss, progress=progress)
         clock.lap("preflight")
 
@@ -102,7 +106,8 @@ def exam(
     facts = measure_again(facts, {**trained.unreadable, **scored.unreadable})
     clock.lap("evaluate")
 
-    verdict = judge([facts, network_facts, run_facts, scores, final], settings, rules=rules, data_root=Path(facts.root))
+    subjects = [s for s in (facts, network_facts, run_facts, scores, final) if s is not None]
+    verdict = judge(subjects, settings, rules=rules, data_root=Path(facts.root))
     clock.lap("judge")
     result = Result(
         subject=str(data), verdict=verdict, data=facts, network=network_facts, run=run_facts, scores=scores,

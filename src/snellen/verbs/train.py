@@ -41,6 +41,7 @@ def train(
     from snellen.data.examine import examine
     from snellen.data.measuring import measure_again
     from snellen.experiments.gather import with_trials
+    from snellen.models.classical import is_classical
     from snellen.models.registry import check_name
     from snellen.training.recipe import Recipe, check_overrides
 
@@ -54,9 +55,10 @@ def train(
     facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
     final = chosen_recipe(facts, folder, recipe, resume, overrides)
     ready = model if model is not None and not isinstance(model, str) else None
+    classical = ready is None and is_classical(final.model)
     before: RunFacts | None = None
     pictures: dict[str, bytes] = {}
-    if preflight and not resume:
+    if preflight and not resume and not classical:
         before, pictures = of_recipe(facts, final, model=ready, loss=loss, progress=progress)
     trained, found = train_watched(
         "train", data, facts, final, folder, model=ready, loss=loss, resume=resume, progress=progress

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snellen.data.facts import DataFacts
+from snellen.models.classical import is_classical
 from snellen.progress import Progress
 from snellen.verbs.run_folder import stopped
 from snellen.watching.facts import RunFacts
@@ -32,6 +33,10 @@ def train_watched(
 
     Raises Interrupted, which says how `verb` goes on with `subject`, when Ctrl-C ended the training.
     """
+    if model is None and is_classical(recipe.model):
+        from snellen.training.classical import train_classical
+
+        return train_classical(facts, recipe, folder, resume=resume, progress=progress)
     from snellen.training.trainer import train
     from snellen.training.watching import WatchedTraining
 
