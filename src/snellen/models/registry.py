@@ -9,10 +9,12 @@ from torch import nn
 
 from snellen.errors import UseError
 from snellen.models.backbones import SmallResNetClassifier
+from snellen.models.classical import FEATURE_NAMES, is_classical
 from snellen.models.detection import DETECTORS, builder, split_name
+from snellen.models.segmentation import OWN, build_segmenter, known_segmenter, segmenter_names, split_segmenter
 
 OWN_CLASSIFIER = "small-resnet"
-TASKS = ("classification", "detection")
+TASKS = ("classification", "detection", "segmentation")
 
 
 class ModelError(UseError):
@@ -20,9 +22,14 @@ class ModelError(UseError):
 
 
 def model_names(task: str) -> list[str]:
-    """Names `create` takes for `task`. A detector's may be followed by any backbone's: `retinanet-resnet18`."""
+    """Names `create` takes for `task`.
+
+    A detector's or a segmenter's may be followed by any backbone's: `retinanet-resnet18`, `fpn-resnet18`.
+    """
     if task == "detection":
         return list(DETECTORS)
+    if task == "segmentation":
+        return segmenter_names()
     if task == "classification":
         return [OWN_CLASSIFIER, *_classifiers()]
     raise ModelError(f"no network for task {task!r}: {' or '.join(TASKS)}")
@@ -32,6 +39,11 @@ def known(name: str, task: str) -> bool:
     """Whether `create` takes `name` for `task`."""
     if name in model_names(task):
         return True
+    if task == "segmentation":
+        return known_segmenter(name)
+    if task == "classification":
+        *described, _ = name.split("+")
+        return is_classical(name) and all(part in FEATURE_NAMES or timm.is_model(part) for part in described)
     parts = split_name(name) if task == "detection" else None
     return parts is not None and parts[1] in _classifiers()
 
@@ -42,6 +54,8 @@ def check_name(name: str, task: str | None = None) -> None:
     if any(known(name, t) for t in tasks):
         return
     parts = split_name(name) if "detection" in tasks else None
+    if parts is None and "segmentation" in tasks:
+        parts = split_segmenter(name)
     if parts is not None:
         near = [f"{parts[0]}-{n}" for n in difflib.get_close_matches(parts[1] or "", _classifiers(), n=3)]
     else:
@@ -69,7 +83,7 @@ def create(
 
     Args:
         name: A name of `model_names(task)`.
-        task: classification or detection.
+        task: classification, detection or segmentation.
         num_classes: Outputs; background is not a class.
         image_size: Side of the square input in pixels.
         pretrained: Load published weights of the (backbone) network; needs the network or a filled cache.
@@ -81,8 +95,10 @@ def create(
     if num_classes < 1:
         raise ModelError(f"a network needs at least one class, got num_classes={num_classes}")
     check_name(name, task)
-    if pretrained and (name == OWN_CLASSIFIER or (name in DETECTORS and "_" not in name)):
+    if pretrained and (name in (OWN_CLASSIFIER, *OWN) or (name in DETECTORS and "_" not in name)):
         raise ModelError(f"{name} has no published weights: name another network, or leave out pretrained")
+    if is_classical(name):
+        raise ModelError(f"{name} is no network but features and an estimator: `train` and `exam` take it")
     try:
         model = _build(name, task, num_classes, image_size, pretrained, anchors)
     except (OSError, RuntimeError, ValueError) as error:
@@ -110,6 +126,8 @@ def _build(
             num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors
         )
         return detector_model
+    if task == "segmentation":
+        return build_segmenter(name, num_classes, image_size=image_size, pretrained=pretrained)
     if name == OWN_CLASSIFIER:
         return SmallResNetClassifier(num_classes, stem_stride=1 if image_size <= 64 else 2)
     if timm.is_model(name):
