@@ -9,6 +9,10 @@ from snellen.models.detection.base import Assignment, Detector, Found, Target
 __all__ = ["DETECTORS", "Assignment", "Detector", "Found", "Target", "builder", "split_name"]
 
 DETECTORS: dict[str, str] = {
+    "yolov1": "yolov1:build",
+    "yolov2": "yolov2:build",
+    "yolov3": "yolov3:build",
+    "yolov3-tiny": "yolov3:build_tiny",
     "ssdlite": "ssdlite:build",
 }
 """Name -> module of this package and function in it, called as f(num_classes, *, image_size, backbone, pretrained,
