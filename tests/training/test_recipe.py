@@ -1,6 +1,5 @@
 """The recipe as a value: text and back, refusals, and what it picks for a dataset."""
 
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from snellen.training.recipe import Recipe, RecipeError, default_recipe
-from snellen.training.schedules import learning_rate
 from tests.training.subjects import digit_images, digit_scenes
 
 
@@ -44,18 +42,6 @@ def test_defaults_follow_the_data(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean 'epochs'"):
         default_recipe(digit_images(tmp_path / "digits", 40), epoch=3)
     assert default_recipe(digit_images(tmp_path / "digits", 40), epochs=3).epochs == 3
-
-
-def test_the_learning_rate_is_a_closed_form_of_the_step() -> None:
-    def at(step: int) -> float:
-        return learning_rate(step, peak=1.0, total_steps=110, warmup_steps=10)
-
-    assert at(0) == pytest.approx(0.1)
-    assert at(9) == pytest.approx(1.0)
-    assert at(10) == pytest.approx(1.0)
-    assert at(60) == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi / 2)) / 2)
-    assert at(110) == pytest.approx(0.01)
-    assert learning_rate(99, peak=2.0, total_steps=100, warmup_steps=0, kind="constant") == 2.0
 
 
 def test_the_recipe_needs_no_torch() -> None:

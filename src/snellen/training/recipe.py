@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.data.facts import DataFacts
 from snellen.errors import UseError
@@ -45,30 +45,95 @@ class Recipe(BaseModel):
     """Passes over the training images."""
     batch_size: int = Field(default=16, ge=1)
     """Images per optimizer step, over all processes; batches of an epoch differ by at most one image."""
-    optimizer: Literal["sgd", "adamw"] = "adamw"
-    """sgd is stochastic gradient descent with Nesterov momentum."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a batch is computed in, one after the other, to save memory; loss and gradient are the whole batch's,
+    where no batch normalisation looks at the part alone."""
+    optimizer: Literal["sgd", "adamw", "adam", "rmsprop", "adagrad", "adadelta"] = "adamw"
+    """sgd is stochastic gradient descent with Nesterov momentum; adam, rmsprop, adagrad and adadelta have their weight
+    decay in the gradient (L2), adamw beside it."""
     lr: float = Field(default=3e-3, gt=0)
     """Peak learning rate."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of sgd; beta 1 of adamw."""
+    """Momentum of sgd and rmsprop; beta 1 of adam and adamw; the averages' decay (rho) of adadelta."""
     weight_decay: float = Field(default=0.02, ge=0)
-    """Weight decay of weights with two or more dimensions; norms and biases have none."""
+    """Weight decay of weights with two or more dimensions; norms, biases and embeddings of positions have none."""
+    transfer: Literal["all", "head", "last-layers", "discriminative"] = "all"
+    """What is trained of a network that comes with weights: all of it; the head alone (little data, like that of the
+    weights); the last third of its layers (much data, alike); all, at rates that fall towards the input (data unlike
+    that of the weights)."""
+    layer_decay: float = Field(default=0.8, gt=0, le=1)
+    """Factor of the rate from each layer to the one before it, where transfer is discriminative."""
+    freeze: tuple[str, ...] = ()
+    """Modules that keep their weights and statistics, by the beginning of their names."""
     warmup_steps: int = Field(default=40, ge=0)
     """Steps of linear rise to `lr`."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up; cosine falls to 1 % of `lr`."""
+    warmup_start: float = Field(default=0.0, ge=0, lt=1)
+    """Share of `lr` that the warm-up begins with; 0: the first of equal stairs."""
+    hold_steps: int = Field(default=0, ge=0)
+    """Steps between the warm-up and the fall in which the rate is `lr`."""
+    schedule: Literal[
+        "cosine", "constant", "step", "piecewise", "inverse", "exponential", "halve", "restarts", "one-cycle", "plateau"
+    ] = "cosine"
+    """Course of the learning rate after the warm-up. cosine and restarts fall to a share of `lr`; step: times gamma at
+    each milestone or every so many epochs, halve: half of it; inverse: lr / (1 + gamma epochs); exponential: lr
+    gamma^epochs; plateau: times gamma when validation stands still; one-cycle has a rise of its own, no warm-up."""
+    lr_final: float = Field(default=0.01, ge=0, le=1)
+    """Share of `lr` where cosine and restarts end."""
+    lr_gamma: float = Field(default=0.0, ge=0)
+    """Factor or rate of the fall; 0: 0.1 for step, inverse and plateau, 0.95 for exponential."""
+    lr_every: float = Field(default=10.0, gt=0)
+    """Epochs between two falls of step without milestones and of halve."""
+    lr_milestones: tuple[float, ...] = ()
+    """Epochs after warm-up and hold at which step and piecewise change the rate."""
+    lr_values: tuple[float, ...] = ()
+    """Learning rates of piecewise, one more than milestones."""
+    lr_staircase: bool = False
+    """inverse and exponential fall once an epoch instead of each step."""
+    cycles: int = Field(default=3, ge=1)
+    """Times that restarts falls from `lr`."""
+    cycle_factor: float = Field(default=1.0, ge=1)
+    """How many times longer each cycle of restarts is than the one before."""
+    one_cycle_rise: float = Field(default=0.3, gt=0, lt=1)
+    """Part of the run in which one-cycle rises."""
+    plateau_patience: int = Field(default=3, ge=0)
+    """Epochs without a better validation that plateau bears before it lowers the rate."""
+    snapshots: int = Field(default=0, ge=0)
+    """Networks at the ends of the last so many cycles of restarts that predict together; 0: the best epoch's alone."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the averaged weights that are evaluated and kept; 0: no average."""
+    swa_epochs: int = Field(default=0, ge=0)
+    """Last epochs whose ends are averaged, with batch statistics taken anew; the average is what is evaluated and
+    kept; 0: no average."""
+    swa_lr: float = Field(default=0.0, ge=0)
+    """Constant learning rate of those epochs; 0: as the schedule has it."""
     clip_norm: float = Field(default=10.0, ge=0)
     """Largest global L2 norm of the gradient; 0: no clipping."""
     amp: bool = True
     """Mixed precision where the device has it (CUDA: bfloat16, else float16); a processor computes in float32."""
+    amp_dtype: Literal["auto", "bf16", "fp16"] = "auto"
+    """Which half precision; auto: as `amp` says. bf16 named here is used on a processor, too."""
+    channels_last: bool = True
+    """Maps with the channels innermost in memory: a convolution network trains a third faster."""
+    compile: bool = False
+    """Compile the network (torch.compile); it runs as it is, and says why, where that cannot be done."""
+    sharded: bool = False
+    """Under torchrun: parameters, gradients and optimizer state are divided among the processes (FSDP)."""
+    multi_scale: float = Field(default=0.0, ge=0, lt=1)
+    """The input side of each step is drawn from 1 - this .. 1 + this times `image_size`, in steps of 32 pixels."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the label given to all classes alike; classification only."""
     regularisation: float = Field(default=1.0, gt=0)
     """Weight of the data against the regularisation (C of scikit-learn) in logistic regression, SVMs and boosting."""
     patience: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation metric; 0: never."""
+    folds: int = Field(default=0, ge=0)
+    """Parts of a cross-validation that the images are divided into, of which this run is validated on one; 0: none."""
+    fold: int = Field(default=0, ge=0)
+    """Which of them, from 0 on."""
+    bags: int = Field(default=0, ge=0)
+    """Runs that each draw as many training images as there are, with replacement; 0: every image once."""
+    bag: int = Field(default=0, ge=0)
+    """Which of them this run is, from 0 on."""
     flip: bool = False
     """Mirror half of the images left-right; wrong for digits, letters, and signs."""
     jitter_scale: float = Field(default=0.0, ge=0, lt=1)
@@ -81,6 +146,25 @@ class Recipe(BaseModel):
     """Processes that prepare images; 0: the training process itself. No result depends on it."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
     """A checkpoint is written at least this often, and after each epoch."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Who is told of every step and epoch beside the run folder; each is a package of its own."""
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> "Recipe":
+        if self.schedule == "piecewise" and len(self.lr_values) != len(self.lr_milestones) + 1:
+            raise ValueError(
+                f"lr_values: piecewise needs one rate more than milestones, got {len(self.lr_values)} for "
+                f"{len(self.lr_milestones)}"
+            )
+        if self.snapshots and self.schedule != "restarts":
+            raise ValueError(f"snapshots: taken at the ends of cycles; schedule is {self.schedule!r}, not 'restarts'")
+        if self.swa_epochs and self.ema_decay:
+            raise ValueError("swa_epochs: two averages of the weights; set ema_decay to 0, or leave it out")
+        if self.folds == 1 or self.fold >= max(self.folds, 1):
+            raise ValueError(f"folds: two or more, of which fold is one; got fold {self.fold} of {self.folds}")
+        if self.bag >= max(self.bags, 1):
+            raise ValueError(f"bags: bag is one of them; got bag {self.bag} of {self.bags}")
+        return self
 
     def to_toml(self) -> str:
         """The recipe as TOML, each field under its documentation."""
@@ -109,6 +193,9 @@ class Recipe(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
+            if not first["loc"]:
+                # Fields that do not agree: the message names them, and the input would be the whole recipe.
+                raise RecipeError(f"{origin}: {first['msg'].removeprefix('Value error, ')}") from error
             raise RecipeError(
                 f"{origin}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
             ) from error

@@ -37,7 +37,7 @@ from snellen.training.run_folder import (
     write_model,
 )
 from snellen.training.samples import Batch, Samples, collate, epoch_batches
-from snellen.training.schedules import learning_rate
+from snellen.training.schedules import schedule_of
 from snellen.training.splits import SamplesError, split_examples
 from snellen.training.stopping import asked_to_stop
 from snellen.training.tasks import task_of
@@ -255,13 +255,7 @@ class _Run:
         """One optimizer step on this process's part of a batch of `size` images."""
         began = time.monotonic()
         recipe = self.recipe
-        lr = learning_rate(
-            self.at.step,
-            peak=recipe.lr,
-            total_steps=recipe.epochs * batches,
-            warmup_steps=recipe.warmup_steps,
-            kind=recipe.schedule,
-        )
+        lr = schedule_of(recipe, batches).at(self.at.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         part = part.to(self.device)
