@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -246,6 +246,9 @@ class ScoreFacts(Facts):
     """What suppression removed: limit (IoU), at_risk, lost (objects), cost (mAP50 points); empty where none shows."""
     predictions_without_objects: int = 0
     """Detection: scored predictions of classes that have not a single object; false as they are, they cost no mAP."""
+    simple_baseline: dict[str, Any] = field(default_factory=dict)
+    """What a linear model on edges and colours reaches: name, images, accuracy, network, only_baseline, only_network
+    (`training.simple_baseline`); empty when none was fitted."""
     learned_images: int | None = None
     """Of the images evaluated, those that the model was trained on; None: not known."""
     seconds_per_image: float | None = None

@@ -114,7 +114,10 @@ def _totals(result: Result) -> list[tuple[str, list[tuple[str, str]]]]:
     if result.run is not None:
         tables.append(("training", run_totals(result.run)))
     if result.scores is not None:
-        tables.append(("scores", [(row.metric, number(row.value)) for row in headline_rows(result.scores)]))
+        rows = [(row.metric, number(row.value)) for row in headline_rows(result.scores)]
+        if simple := result.scores.simple_baseline:
+            rows.append((f"accuracy of {simple['name']}", number(simple["accuracy"])))
+        tables.append(("scores", rows))
     return tables
 
 

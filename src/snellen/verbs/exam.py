@@ -1,6 +1,7 @@
 """`exam`, the main job: check -> inspect -> train under watch -> evaluate -> one report."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ def exam(
     from snellen.network.examine import examine as examine_network
     from snellen.training.prepare import build_model
     from snellen.training.recipe import check_overrides
+    from snellen.training.simple_baseline import simple_baseline
 
     if isinstance(model, str):
         overrides["model"] = model
@@ -105,6 +107,11 @@ def exam(
     scores = scored.scores
     facts = measure_again(facts, {**trained.unreadable, **scored.unreadable})
     clock.lap("evaluate")
+
+    if facts.task == "classification" and not classical:
+        floor = simple_baseline(facts, final, scores.predictions, progress=progress)
+        scores = replace(scores, simple_baseline=floor)
+        clock.lap("simple baseline")
 
     subjects = [s for s in (facts, network_facts, run_facts, scores, final) if s is not None]
     verdict = judge(subjects, settings, rules=rules, data_root=Path(facts.root))
