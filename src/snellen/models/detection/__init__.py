@@ -14,6 +14,11 @@ DETECTORS: dict[str, str] = {
     "yolov3": "yolov3:build",
     "yolov3-tiny": "yolov3:build_tiny",
     "ssdlite": "ssdlite:build",
+    "ssd": "ssd:build",
+    "ssd300": "ssd:build_300",
+    "ssd512": "ssd:build_512",
+    "ssd300_vgg16": "ssd:build_300_vgg16",
+    "ssdlite320_mobilenet_v3_large": "ssdlite:build_mobilenet_v3_large",
 }
 """Name -> module of this package and function in it, called as f(num_classes, *, image_size, backbone, pretrained,
 anchors) -> Detector. A name with an underscore is torchvision's: a whole published network, which takes no backbone."""
