@@ -24,6 +24,7 @@ from snellen.models.losses import (
     named_loss,
     ohem_cross_entropy,
 )
+from snellen.training.recipe import LOSS_NAMES, Recipe
 
 WEIGHTS = torch.tensor([0.5, 2.0, 1.5])
 
@@ -221,6 +222,14 @@ def test_the_loss_before_learning(name):
 def test_losses_that_do_not_exist(name):
     with pytest.raises(UseError, match="no loss is called"):
         named_loss(name)
+
+
+def test_recipes_know_the_same_losses():
+    assert frozenset(LOSSES) == LOSS_NAMES
+    plain = {"task": "classification", "model": "any", "image_size": 64}
+    assert Recipe.build({**plain, "loss": "ce+focal"}).loss == "ce+focal"
+    with pytest.raises(UseError, match=r"loss: .*ohem-ce"):
+        Recipe.build({**plain, "loss": "mse"})
 
 
 def test_losses_of_regions_need_maps():

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from snellen.data.facts import DataFacts
 from snellen.errors import UseError
@@ -22,6 +22,8 @@ class RecipeError(UseError):
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LOSS_NAMES = frozenset({"ce", "focal", "ohem-ce", "dice", "lovasz"})
+"""Those of `snellen.models.losses`."""
 
 
 class Recipe(BaseModel):
@@ -120,8 +122,16 @@ class Recipe(BaseModel):
     """Under torchrun: parameters, gradients and optimizer state are divided among the processes (FSDP)."""
     multi_scale: float = Field(default=0.0, ge=0, lt=1)
     """The input side of each step is drawn from 1 - this .. 1 + this times `image_size`, in steps of 32 pixels."""
+    loss: str = "ce"
+    """Loss of classification and segmentation: ce (cross-entropy), focal, ohem-ce (its hardest labels only); in
+    segmentation dice and lovasz, too; or several added up, ce+dice. A detector has its own."""
+    focal_gamma: float = Field(default=2.0, ge=0)
+    """How little the focal loss makes of easy labels; 0: it is cross-entropy."""
+    class_weights: Literal["none", "balanced", "sqrt", "median"] = "none"
+    """Weights of the classes in that loss. balanced: against how often they occur, sqrt: the root of that, median: the
+    median class's frequency divided by the class's; none: all alike."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the label given to all classes alike; classification only."""
+    """Share of the label given to all classes alike by cross-entropy, in classification and segmentation."""
     regularisation: float = Field(default=1.0, gt=0)
     """Weight of the data against the regularisation (C of scikit-learn) in logistic regression, SVMs and boosting."""
     patience: int = Field(default=0, ge=0)
@@ -165,6 +175,14 @@ class Recipe(BaseModel):
         if self.bag >= max(self.bags, 1):
             raise ValueError(f"bags: bag is one of them; got bag {self.bag} of {self.bags}")
         return self
+
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_known(cls, value: str) -> str:
+        parts = value.split("+")
+        if not set(parts) <= LOSS_NAMES or len(set(parts)) < len(parts):
+            raise ValueError(f"one or more of {', '.join(sorted(LOSS_NAMES))}, each once, joined by '+'")
+        return value
 
     def to_toml(self) -> str:
         """The recipe as TOML, each field under its documentation."""
