@@ -19,6 +19,10 @@ DETECTORS: dict[str, str] = {
     "ssd512": "ssd:build_512",
     "ssd300_vgg16": "ssd:build_300_vgg16",
     "ssdlite320_mobilenet_v3_large": "ssdlite:build_mobilenet_v3_large",
+    "retinanet": "retinanet:build",
+    "retinanet_resnet50_fpn": "retinanet:build_resnet50_fpn",
+    "fcos": "fcos:build",
+    "fcos_resnet50_fpn": "fcos:build_resnet50_fpn",
 }
 """Name -> module of this package and function in it, called as f(num_classes, *, image_size, backbone, pretrained,
 anchors) -> Detector. A name with an underscore is torchvision's: a whole published network, which takes no backbone."""
