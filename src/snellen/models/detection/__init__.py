@@ -23,6 +23,7 @@ DETECTORS: dict[str, str] = {
     "retinanet_resnet50_fpn": "retinanet:build_resnet50_fpn",
     "fcos": "fcos:build",
     "fcos_resnet50_fpn": "fcos:build_resnet50_fpn",
+    "centernet": "centernet:build",
 }
 """Name -> module of this package and function in it, called as f(num_classes, *, image_size, backbone, pretrained,
 anchors) -> Detector. A name with an underscore is torchvision's: a whole published network, which takes no backbone."""
