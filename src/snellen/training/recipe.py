@@ -31,7 +31,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    task: Literal["classification", "detection"]
+    task: Literal["classification", "detection", "segmentation"]
     """What is learned."""
     model: str
     """Name of the network, as `snellen.models.create` takes it."""
@@ -150,6 +150,45 @@ class Recipe(BaseModel):
     """Random zoom by a factor in 1 - this .. 1 + this, and a shift that keeps the frame filled where it can."""
     jitter_colour: float = Field(default=0.0, ge=0, lt=1)
     """Random brightness and contrast factors in 1 - this .. 1 + this."""
+    jitter_saturation: float = Field(default=0.0, ge=0, le=1)
+    """Random saturation factor in 1 - this .. 1 + this."""
+    jitter_hue: float = Field(default=0.0, ge=0, le=0.5)
+    """Hues turned by up to this share of the colour circle, either way."""
+    grey: float = Field(default=0.0, ge=0, le=1)
+    """Share of the images that lose their colours."""
+    flip_vertical: bool = False
+    """Turn half of the images upside down."""
+    rotate: float = Field(default=0.0, ge=0, le=180)
+    """Random rotation about the centre by up to this many degrees, either way."""
+    translate: float = Field(default=0.0, ge=0, lt=1)
+    """Random shift across and along by up to this share of the side; grey comes in."""
+    shear: float = Field(default=0.0, ge=0, lt=60)
+    """Random shear across and along by up to this many degrees."""
+    perspective: float = Field(default=0.0, ge=0, lt=1)
+    """Each corner is drawn in by a random part of up to half of this, across and along."""
+    blur: float = Field(default=0.0, ge=0, le=20)
+    """Gaussian blur of a random standard deviation up to this, pixels of the input."""
+    noise: float = Field(default=0.0, ge=0, le=1)
+    """Gaussian noise of a random standard deviation up to this, 0..1 scale, in every pixel and channel."""
+    erase: float = Field(default=0.0, ge=0, le=1)
+    """Share of the images in which a rectangle of 2 to 33 % of the area is hidden (random erasing, cutout)."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Parameter of the Beta distribution by which each image is blended with another; 0: never. Classification only."""
+    cutmix: float = Field(default=0.0, ge=0)
+    """Parameter of the Beta distribution of the area that another image takes; 0: never. With mixup, half of the images
+    each. Classification only."""
+    mosaic: float = Field(default=0.0, ge=0, le=1)
+    """Share of the images that are put together from four. Detection only."""
+    copy_paste: float = Field(default=0.0, ge=0, le=1)
+    """Share of the images that objects of another are pasted into, cut out where they have outlines, else with their
+    boxes. Detection only."""
+    sampler: Literal["uniform", "class-balanced", "repeat-factor", "weighted"] = "uniform"
+    """How often an image comes in an epoch: once; so that all classes come equally often; more often where its rarest
+    class is in fewer than `repeat_threshold` of the images (LVIS); as `sampler_weights` say."""
+    repeat_threshold: float = Field(default=0.1, gt=0, le=1)
+    """Share of the images below which a class is repeated: by the square root of how far it is below."""
+    sampler_weights: tuple[float, ...] = ()
+    """Weight of each class in the order of the class list; that of an image is the largest of its objects' classes."""
     seed: int = Field(default=0, ge=0)
     """Decides initial weights, order and augmentation."""
     workers: int = Field(default=0, ge=0)
@@ -174,6 +213,8 @@ class Recipe(BaseModel):
             raise ValueError(f"folds: two or more, of which fold is one; got fold {self.fold} of {self.folds}")
         if self.bag >= max(self.bags, 1):
             raise ValueError(f"bags: bag is one of them; got bag {self.bag} of {self.bags}")
+        if (self.sampler == "weighted") != bool(self.sampler_weights) or min(self.sampler_weights, default=1) <= 0:
+            raise ValueError("sampler_weights: one positive number a class, where sampler is 'weighted'")
         return self
 
     @field_validator("loss")
@@ -249,9 +290,9 @@ SMALLEST_OBJECT = 16.0
 """Pixels that the small objects (5th percentile of sqrt(area)) shall span at the input size: two cells of stride 8."""
 LARGEST_INPUT = 320
 """Pixels; beyond it a processor needs minutes per epoch. Name `image_size` to go higher."""
-PIXEL_BUDGET = {"classification": 12e6, "detection": 110e6}
+PIXEL_BUDGET = {"classification": 12e6, "detection": 110e6, "segmentation": 110e6}
 """Training pixels of a whole default run: a minute of `ssdlite`, ten seconds of `small-resnet`, on two cores."""
-LEAST_STEPS = {"classification": 200, "detection": 400}
+LEAST_STEPS = {"classification": 200, "detection": 400, "segmentation": 400}
 """Optimizer steps below which the default networks have not learned, however small the dataset."""
 
 
@@ -260,34 +301,41 @@ def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
 
     * input: the images' size up to 320 px, smaller if small objects keep 16 px (detection), or up to 128 px;
     * epochs: as many as fit a budget of training pixels, 4 to 40, and as many as it takes for 200 or 400 steps;
-    * batch: 8 images in detection, 32 in classification, fewer where there are fewer than four batches;
+    * batch: 32 images in classification, else 8, fewer where there are fewer than four batches;
     * mean and std: the dataset's own where its pixels have been measured and no published weights are used.
 
     Raises RecipeError for unknown or impossible overrides, and for a task that nothing is trained for.
     """
     check_overrides(overrides)
-    if data.task not in PIXEL_BUDGET:
-        raise RecipeError(f"{data.root}: no network is trained for {data.task}; `snellen check` examines the data")
-    detection = data.task == "detection"
+    task = str(overrides.get("task") or data.task)
+    if task not in PIXEL_BUDGET:
+        raise RecipeError(f"{data.root}: no network is trained for {task}; `snellen check` examines the data")
+    classification = task == "classification"
     size = int(overrides.get("image_size") or _input_size(data))
     images = max(1, data.images.filter(pl.col("split").is_null() | (pl.col("split") == "train")).height)
-    batch = max(2, min(int(overrides.get("batch_size") or (8 if detection else 32)), images // 4))
-    affordable = round(PIXEL_BUDGET[data.task] / (images * size * size))
-    epochs = min(40, max(4, affordable, math.ceil(LEAST_STEPS[data.task] * batch / images)))
+    batch = max(2, min(int(overrides.get("batch_size") or (32 if classification else 8)), images // 4))
+    affordable = round(PIXEL_BUDGET[task] / (images * size * size))
+    epochs = min(40, max(4, affordable, math.ceil(LEAST_STEPS[task] * batch / images)))
     chosen: dict[str, Any] = {
-        "task": data.task,
-        "model": "ssdlite" if detection else ("small-resnet" if size <= 64 else "resnet18"),
+        "task": task,
+        "model": _default_model(task, size),
         "image_size": size,
         "epochs": epochs,
         "batch_size": batch,
-        "jitter_scale": 0.2 if detection else 0.1,
+        "jitter_scale": 0.1 if classification else 0.2,
         "jitter_colour": 0.2,
-        "label_smoothing": 0.0 if detection else 0.05,
+        "label_smoothing": 0.05 if classification else 0.0,
         "warmup_steps": max(5, min(40, epochs * images // batch // 10)),
     }
     if not overrides.get("pretrained"):
         chosen.update(_measured_normalisation(data))
     return Recipe.build({**chosen, **overrides}, "overrides")
+
+
+def _default_model(task: str, size: int) -> str:
+    if task == "classification":
+        return "small-resnet" if size <= 64 else "resnet18"
+    return "ssdlite" if task == "detection" else "unet"
 
 
 def _input_size(data: DataFacts) -> int:
