@@ -12,7 +12,7 @@ Shapes: N images, C channels, H W input pixels, A points of all levels, K classe
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from snellen.models.detection.parts.losses import giou_loss, sigmoid_focal
 from snellen.models.detection.parts.matcher import BACKGROUND
 from snellen.models.detection.parts.pyramid import PyramidMaps
 from snellen.models.detection.published import load_published
-from snellen.models.detection.retinanet import PRIOR, PYRAMID_NAMES, STRIDES, resnet50_pyramid
+from snellen.models.detection.retinanet import PRIOR, STRIDES, resnet50_pyramid
 from snellen.models.features import features
 from snellen.models.loss import LossTerm
 
@@ -114,7 +114,7 @@ class Fcos(Detector):
     Args:
         num_classes: Without background.
         image_size: Side of the square input in pixels.
-        backbone: x_NCHW -> maps of the same width, finest first, as a list or a mapping.
+        backbone: x_NCHW -> maps of the same width, finest first.
         head: Over them.
         strides: Pixels per cell.
         published: Points lie as in torchvision's networks, at the corners of cells that fill the image, instead of in
@@ -146,7 +146,6 @@ class Fcos(Detector):
     def forward(self, x: Tensor, targets: Sequence[Target] | None = None) -> FcosOutputs:
         """x_NCHW, normalised -> raw scores (N, A, idle + K), distances and centre-ness of every point."""
         maps = self.backbone(x)
-        maps = list(maps.values()) if isinstance(maps, Mapping) else maps
         logits = self.head.classification_head(maps)
         distances, centreness = self.head.regression_head(maps)
         shapes = [(m.shape[2], m.shape[3]) for m in maps]
@@ -297,14 +296,15 @@ def build_resnet50_fpn(
     `pretrained` loads its COCO weights; 90 classes fit its scores, with another number they start anew. The norms are
     ordinary ones and no layer is frozen: that is the recipe's to say.
     """
+    pyramid = resnet50_pyramid()
     model = Fcos(
         num_classes,
         image_size=image_size,
-        backbone=resnet50_pyramid(),
+        backbone=pyramid,
         head=FcosHead(256, 4, num_classes + 1),
-        strides=(8, 16, 32, 64, 128),
+        strides=pyramid.strides,
         published=True,
-        names=PYRAMID_NAMES,
+        names=[f"backbone.{name}" for name in pyramid.level_names()],
     )
     if pretrained:
         load_published(model, "fcos_resnet50_fpn", ["head.classification_head.cls_logits"])

@@ -11,18 +11,16 @@ Shapes: N images, C channels, H W input pixels, A anchors of all levels, K class
 """
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from snellen.models.detection.base import Assignment, Detector, Found, Target
+from snellen.models.detection.fpn import PyramidBackbone, accept_old_names, resnet50_stages
 from snellen.models.detection.parts.anchors import grid_anchors, shaped_sides, size_iou
 from snellen.models.detection.parts.box_coder import decode, encode
 from snellen.models.detection.parts.dense import (
@@ -76,18 +74,13 @@ class Subnet(nn.Module):
                 nn.init.normal_(layer.weight, std=0.01)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         nn.init.constant_(self.get_submodule(last).bias, bias)  # type: ignore[arg-type]
+        # The weights published first count convolutions and ReLUs alike.
+        accept_old_names(self, {f"conv.{2 * i}": f"conv.{i}.0" for i in range(depth)})
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps of the levels -> [(N, anchors of the level, values)]."""
         last = self.get_submodule(self.last)
         return [by_anchor(last(self.conv(x)), self.values) for x in maps]
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # The weights published first count convolutions and ReLUs alike.
-        for key in [k for k in state_dict if re.fullmatch(re.escape(prefix) + r"conv\.\d\.(weight|bias)", k)]:
-            place, kind = key.removeprefix(f"{prefix}conv.").split(".")
-            state_dict[f"{prefix}conv.{int(place) // 2}.0.{kind}"] = state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class RetinaHead(nn.Module):
@@ -111,7 +104,7 @@ class RetinaNet(Detector):
     Args:
         num_classes: Without background.
         image_size: Side of the square input in pixels.
-        backbone: x_NCHW -> maps of the same width, finest first, as a list or a mapping.
+        backbone: x_NCHW -> maps of the same width, finest first.
         head: Over them.
         sides: Per level (width, height) of its anchors in input pixels, as many on each.
         strides: Pixels per cell; None: as torchvision counts, the image's side over the map's, anchors at the corners
@@ -146,7 +139,6 @@ class RetinaNet(Detector):
     def forward(self, x: Tensor, targets: Sequence[Target] | None = None) -> DenseOutputs:
         """x_NCHW, normalised -> raw scores (N, A, idle + K) and offsets of every anchor."""
         maps = self.backbone(x)
-        maps = list(maps.values()) if isinstance(maps, Mapping) else maps
         logits, offsets = self.head(maps)
         shapes = [(m.shape[2], m.shape[3]) for m in maps]
         strides: Sequence[Any] = self.strides or [(x.shape[2] // h, x.shape[3] // w) for h, w in shapes]
@@ -267,22 +259,9 @@ def build(
     return model
 
 
-def resnet50_pyramid() -> nn.Module:
+def resnet50_pyramid() -> PyramidBackbone:
     """ResNet-50 and its pyramid with levels of stride 8 to 128 (sec. 4, "Feature Pyramid Network Backbone")."""
-    pyramid: nn.Module = resnet_fpn_backbone(
-        backbone_name="resnet50",
-        weights=None,
-        norm_layer=nn.BatchNorm2d,
-        trainable_layers=5,
-        returned_layers=[2, 3, 4],
-        extra_blocks=LastLevelP6P7(256, 256),
-    )
-    return pyramid
-
-
-PYRAMID_NAMES = [f"backbone.fpn.layer_blocks.{i}" for i in range(3)] + [
-    f"backbone.fpn.extra_blocks.p{i}" for i in (6, 7)
-]
+    return PyramidBackbone(*resnet50_stages(nn.BatchNorm2d, (2, 3, 4)), width=256, extra="p6p7")
 
 
 def build_resnet50_fpn(
@@ -294,15 +273,16 @@ def build_resnet50_fpn(
     ordinary ones and no layer is frozen: that is the recipe's to say.
     """
     sides = [shaped_sides([s, int(s * 2 ** (1 / 3)), int(s * 2 ** (2 / 3))], RATIOS) for s in (32, 64, 128, 256, 512)]
+    pyramid = resnet50_pyramid()
     model = RetinaNet(
         num_classes,
         image_size=image_size,
-        backbone=resnet50_pyramid(),
+        backbone=pyramid,
         head=RetinaHead(256, 4, 9, num_classes + 1, norm=False),
         sides=sides,
         strides=None,
         idle=1,
-        names=PYRAMID_NAMES,
+        names=[f"backbone.{name}" for name in pyramid.level_names()],
     )
     if pretrained:
         load_published(model, "retinanet_resnet50_fpn", ["head.classification_head.cls_logits"])
