@@ -1,6 +1,9 @@
 """The network a recipe stands for, built for a dataset: classes, anchors, initial weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,8 +15,50 @@ from snellen.data.facts import DataFacts
 from snellen.models import create
 from snellen.models.detection.parts.anchors import fit_sides
 from snellen.models.detection.ssdlite import STRIDES
+from snellen.training.distributed import gather_objects
+from snellen.training.folds import split_of
 from snellen.training.recipe import Recipe
-from snellen.training.splits import Example, Split, split_examples
+from snellen.training.run_folder import RunFolder, read_model
+from snellen.training.samples import Samples
+from snellen.training.splits import Example, Split
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run is trained on and validated with."""
+
+    split: Split
+    train: Samples
+    val: Samples
+    unreadable: Mapping[str, str]
+    """Image -> why it could not be read; it is in neither part."""
+
+
+def read_material(data: DataFacts, recipe: Recipe, tell: Tell) -> Material:
+    """Read the images of `recipe`'s split; `tell` hears the stage, how many are read, and of how many.
+
+    Raises SamplesError when nothing is left of a part.
+    """
+    split, root = split_of(data, recipe), Path(data.root)
+    train = Samples(root, split.train, recipe, augment=True, tell=lambda *n: tell("read training images", *n))
+    val = Samples(root, split.val, recipe, augment=False, tell=lambda *n: tell("read validation images", *n))
+    mine = {**train.unreadable, **val.unreadable}
+    # What one process cannot read none may use, or they would cut different batches.
+    unreadable = {image: why for part in gather_objects(mine) for image, why in part.items()}
+    train.leave_out(unreadable)
+    val.leave_out(unreadable)
+    return Material(split.without(unreadable), train, val, unreadable)
+
+
+def built_again(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[nn.Module, Any]:
+    """The network of a run that was begun, with whatever weights, and its anchors. Raises UseError."""
+    anchors = read_model(folder)[2]
+    model = create(
+        recipe.model, task=recipe.task, num_classes=classes, image_size=recipe.image_size, anchors=anchors
+    )  # fmt: skip
+    return model, anchors
 
 
 def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> nn.Module:
@@ -21,7 +66,7 @@ def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> 
 
     Seeds torch's global generator. Raises UseError when the data holds nothing to train on or the name is unknown.
     """
-    split = split or split_examples(data, recipe.seed)
+    split = split or split_of(data, recipe)
     anchors = None
     if recipe.task == "detection":
         sizes = object_sizes(data, split.train, recipe.image_size)

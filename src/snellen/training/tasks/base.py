@@ -50,9 +50,14 @@ class Task(Protocol):
         """The validation metric of all images; None when it cannot be computed."""
 
 
+def forward_arguments(model: nn.Module, x: Tensor, targets: Any) -> tuple[Any, ...]:
+    """What `model` is called with: its input, and the targets where it samples regions by them."""
+    return (x, targets) if getattr(model, "needs_targets", False) else (x,)
+
+
 def forward(net: nn.Module, model: nn.Module, x: Tensor, targets: Any) -> Any:
-    """Outputs of `net`, which is `model` or wraps it; targets go in where the model samples regions by them."""
-    return net(x, targets) if getattr(model, "needs_targets", False) else net(x)
+    """Outputs of `net`, which is `model` or wraps it."""
+    return net(*forward_arguments(model, x, targets))
 
 
 def as_terms(value: Mapping[str, LossTerm] | Tensor, images: int) -> Mapping[str, LossTerm]:
