@@ -415,8 +415,7 @@ def test_real_masks(name: str, images: int, masks: int, classes: int, rules: set
     assert not {r for r in found if "mask" in r or "segment" in r} - rules
 
 
-def test_training_on_masks_is_refused_in_one_line(tmp_path: Path) -> None:
-    from snellen.training.recipe import RecipeError, default_recipe
+def test_masks_get_a_recipe_of_their_own(tmp_path: Path) -> None:
+    from snellen.training.recipe import default_recipe
 
-    with pytest.raises(RecipeError, match="no network is trained for segmentation"):
-        default_recipe(examine(semantic(tmp_path), cache=False))
+    assert default_recipe(examine(semantic(tmp_path), cache=False)).task == "segmentation"

@@ -14,8 +14,6 @@ from snellen.data.jpeg import decode_reduced
 
 PAD = GROUND
 """Grey of the letterbox and of what a shift brings in from outside; that under transparency, too."""
-IGNORED = 255
-"""Class of pixels that are not learned: unlabelled ones, the letterbox, what a shift brings in, what was erased."""
 
 
 class Frame(NamedTuple):

@@ -1,69 +1,53 @@
 """Training images and their targets in RAM, augmented, and the order they come in.
 
-Order and augmentation depend on (seed, epoch, index) alone: not on workers, processes or where a run was resumed.
+Order, mixing and augmentation depend on (seed, epoch, row) alone: not on workers, processes or where a run was resumed.
 
-Shapes: H W side of the square input; M objects of one image; boxes xyxy pixels of that input.
+Shapes: S side of the square input; M objects of one image; boxes xyxy pixels of that input.
 """
 
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, horizontal_flip, resize
 
-from snellen.data.decoding import UNREADABLE, decode
-from snellen.training.pixels import PAD, fit_frame
+from snellen.data.decoding import UNREADABLE
+from snellen.data.mask_classes import IGNORED
+from snellen.errors import UseError
+from snellen.training import samplers
+from snellen.training.augmentation import LEAST_VISIBLE, augmented
+from snellen.training.batches import Batch, Sample, collate
+from snellen.training.mixing import copy_paste, cutmix, mixup, mosaic
+from snellen.training.pixels import Frame, fitted, read_frame
 from snellen.training.recipe import Recipe
 from snellen.training.splits import Example, SamplesError
 
+__all__ = ["LEAST_VISIBLE", "Batch", "Sample", "Samples", "augmented", "collate", "epoch_batches", "wants_masks"]
+
 CACHE_BYTES = 4 * 2**30
 """Decoded images are kept up to this many bytes; beyond it they are decoded each time."""
-LEAST_VISIBLE = 0.3
-"""An object of which less than this share stays inside the frame is dropped from the augmented image."""
-
-
-class Sample(NamedTuple):
-    """One image and its targets."""
-
-    image: Tensor
-    """(3, S, S) uint8."""
-    boxes: Tensor
-    """(M, 4) float32 xyxy pixels of the input; empty in classification and segmentation."""
-    labels: Tensor
-    """(M,) int64 in detection, (1,) in classification, empty in segmentation."""
-    masks: Tensor | None = None
-    """(M, S, S) bool in detection with masks; (S, S) uint8 of class ids, 255 = ignored, in segmentation."""
-
-
-class Batch(NamedTuple):
-    """Samples together: one tensor of images, lists of one member an image."""
-
-    images: Tensor
-    """(N, 3, S, S) uint8."""
-    boxes: list[Tensor]
-    labels: list[Tensor]
-    masks: list[Tensor | None]
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same on `device`."""
-        return Batch(
-            self.images.to(device),
-            [b.to(device) for b in self.boxes],
-            [k.to(device) for k in self.labels],
-            [m if m is None else m.to(device) for m in self.masks],
-        )
+AUGMENTED, MIXED, PARTNER = 1, 2, 3
+"""Streams of random numbers of one row: of its own changes, of what it is mixed with, and of that image's changes."""
+FOR_TASK = {
+    "mixup": "classification", "cutmix": "classification", "mosaic": "detection", "copy_paste": "detection",
+}  # fmt: skip
+"""The task that each kind of mixing is for."""
+MOSAIC_SCALE = (0.5, 1.0)
+"""Smallest and largest scale of the four images of a mosaic."""
+MOSAIC_CENTRE = (0.25, 0.75)
+"""Where they may meet, share of the frame."""
 
 
 class Samples(Dataset[Sample]):
     """Images at training size with their targets, decoded once; `augment` changes with `epoch`.
 
     What can no longer be decoded is noted in `unreadable` (image -> why) and must be left out before the first sample
-    is asked for. Where the images do not fit in memory they are decoded later, and SamplesError is raised then.
+    is asked for. Where the images do not fit into `cache_bytes` they are decoded later; SamplesError is raised then.
+
+    Raises SamplesError when the recipe asks for what the task or the dataset cannot give.
     """
 
     def __init__(
@@ -73,20 +57,21 @@ class Samples(Dataset[Sample]):
         recipe: Recipe,
         augment: bool,
         tell: Callable[[int, int], None] | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.root = root
         self.examples = list(examples)
         self.recipe = recipe
         self.augment = augment
         self.epoch = 0
-        fits = len(self.examples) * 3 * recipe.image_size**2 <= CACHE_BYTES
+        _refuse(self.examples, recipe)
         self.unreadable: dict[str, str] = {}
         self._cache: list[Sample] | None = None
-        if fits:
+        if self._bytes() <= cache_bytes:
             cache: dict[str, Sample] = {}
             for i, example in enumerate(self.examples):
                 try:
-                    cache[example.image] = self._load(i)
+                    cache[example.image] = _packed(self._load(i))
                 except SamplesError as error:
                     self.unreadable[example.image] = str(error)
                 if tell is not None:
@@ -104,74 +89,120 @@ class Samples(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> Sample:
-        sample = self._cache[index] if self._cache is not None else self._load(index)
+    def __getitem__(self, row: int) -> Sample:
+        """The sample of a row; rows from the number of images on are further copies, augmented otherwise."""
+        sample = self._plain(row)
         if not self.augment:
             return sample
-        return augmented(sample, self.recipe, np.random.default_rng((self.recipe.seed, self.epoch, index, 1)))
+        recipe = self.recipe
+        if recipe.mosaic or recipe.copy_paste:
+            sample = self._composed(sample, row)
+        sample = augmented(sample, recipe, self._rng(row, AUGMENTED))
+        return self._blended(sample, row) if recipe.mixup or recipe.cutmix else sample
+
+    def batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Rows of the epoch's batches, by the recipe's sampler; each epoch has as many."""
+        recipe, count = self.recipe, len(self)
+        return samplers.cut(samplers.epoch_rows(self._copies(), count, recipe.seed, epoch), recipe.batch_size)
+
+    def _copies(self) -> NDArray[np.float64] | None:
+        recipe = self.recipe
+        if recipe.sampler == "uniform":
+            return None
+        labels = [np.array([e.label]) if e.label >= 0 else e.labels for e in self.examples]
+        classes = max(self.examples[0].classes, 1 + max((int(k.max()) for k in labels if len(k)), default=0))
+        if recipe.sampler == "class-balanced":
+            return samplers.class_balanced(labels, classes)
+        if recipe.sampler == "repeat-factor":
+            return samplers.repeat_factors(labels, classes, recipe.repeat_threshold)
+        return samplers.weighted(labels, recipe.sampler_weights)
+
+    def _composed(self, sample: Sample, row: int) -> Sample:
+        """A mosaic with three others, and objects of another pasted in, each as often as the recipe says."""
+        rng = self._rng(row, MIXED)
+        tiled, pasted = rng.uniform(size=2)
+        others = rng.integers(len(self), size=4).tolist()
+        scale, x, y = rng.uniform(size=3)
+        if tiled < self.recipe.mosaic:
+            low, high = MOSAIC_CENTRE
+            centre = (low + (high - low) * float(x), low + (high - low) * float(y))
+            scale = MOSAIC_SCALE[0] + (MOSAIC_SCALE[1] - MOSAIC_SCALE[0]) * float(scale)
+            sample = mosaic([sample, *(self._plain(i) for i in others[:3])], scale, centre)
+        if pasted < self.recipe.copy_paste:
+            other = augmented(self._plain(others[3]), self.recipe, self._rng(row, PARTNER))
+            sample = copy_paste(sample, other, rng)
+        return sample
+
+    def _blended(self, sample: Sample, row: int) -> Sample:
+        """Mixup or cutmix with another image, which is augmented as well."""
+        recipe, rng = self.recipe, self._rng(row, MIXED)
+        other = augmented(self._plain(int(rng.integers(len(self)))), recipe, self._rng(row, PARTNER))
+        coin, x, y = rng.uniform(size=3).tolist()
+        classes = self.examples[0].classes
+        if recipe.mixup and (not recipe.cutmix or coin < 0.5):
+            return mixup(sample, other, float(rng.beta(recipe.mixup, recipe.mixup)), classes)
+        return cutmix(sample, other, float(rng.beta(recipe.cutmix, recipe.cutmix)), (x, y), classes)
+
+    def _rng(self, row: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.recipe.seed, self.epoch, row, stream))
+
+    def _plain(self, row: int) -> Sample:
+        index = row % len(self.examples)
+        return _unpacked(self._cache[index]) if self._cache is not None else self._load(index)
+
+    def _bytes(self) -> int:
+        area = self.recipe.image_size**2
+        objects = sum(len(e.labels) for e in self.examples) if wants_masks(self.recipe) else 0
+        classes = area * len(self.examples) if self.recipe.task == "segmentation" else 0
+        return len(self.examples) * 3 * area + objects * area // 8 + classes
 
     def _load(self, index: int) -> Sample:
-        example = self.examples[index]
-        path = self.root / example.image
+        example, size = self.examples[index], self.recipe.image_size
         try:
-            pixels = decode(path)
+            frame = read_frame(self.root / example.image, size, keep_ratio=self.recipe.task != "classification")
         except UNREADABLE as error:
             why = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
             raise SamplesError(f"{example.image} cannot be read any more: {why}") from error
-        detection = self.recipe.task == "detection"
-        frame, scale_x, scale_y = fit_frame(pixels, self.recipe.image_size, keep_ratio=detection)
-        if not detection:
-            return Sample(frame, torch.zeros(0, 4), torch.tensor([example.label]))
-        boxes = torch.from_numpy(example.boxes * np.array([scale_x, scale_y] * 2, np.float32))
-        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, pixels.shape[1] * scale_x)
-        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, pixels.shape[0] * scale_y)
+        if self.recipe.task == "classification":
+            return Sample(frame.image, torch.zeros(0, 4), torch.tensor([example.label]))
+        if self.recipe.task == "segmentation":
+            return Sample(
+                frame.image, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), self._class_map(index, frame)
+            )
+        return self._objects(example, frame)
+
+    def _objects(self, example: Example, frame: Frame) -> Sample:
+        boxes = torch.from_numpy(example.boxes * np.array([frame.scale_x, frame.scale_y] * 2, np.float32))
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, frame.width * frame.scale_x)
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, frame.height * frame.scale_y)
         seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1.0).all(dim=1)  # a side under a pixel cannot be learned
-        return Sample(frame, boxes[seen], torch.from_numpy(example.labels)[seen])
+        masks = None
+        if example.outlines is not None and wants_masks(self.recipe):
+            size = self.recipe.image_size
+            wanted = fitted(frame.width, frame.height, size, keep_ratio=True)
+            drawn, _ = example.outlines.drawn(self.root, example.boxes, (frame.width, frame.height), wanted)
+            masks = torch.zeros(len(drawn), size, size, dtype=torch.bool)
+            masks[:, : wanted[1], : wanted[0]] = torch.from_numpy(drawn)
+            masks = masks[seen]
+        return Sample(frame.image, boxes[seen], torch.from_numpy(example.labels)[seen], masks)
+
+    def _class_map(self, index: int, frame: Frame) -> Tensor:
+        example, size = self.examples[index], self.recipe.image_size
+        if example.class_map is None:
+            raise SamplesError(f"{example.image} has no mask to learn from")
+        wanted = fitted(frame.width, frame.height, size, keep_ratio=True)
+        try:
+            drawn = example.class_map.drawn(self.root, (frame.width, frame.height), wanted)
+        except UseError as error:
+            raise SamplesError(f"{example.image} cannot be learned from: {error}") from error
+        classes = torch.full((size, size), IGNORED, dtype=torch.uint8)
+        classes[: wanted[1], : wanted[0]] = torch.from_numpy(drawn)
+        return classes
 
 
-def augmented(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
-    """Random zoom, shift, mirror, brightness, contrast, by `rng` alone; boxes follow, and are cut at the frame."""
-    image, boxes, labels, masks = sample
-    size = recipe.image_size
-    zoom = 1 + recipe.jitter_scale * rng.uniform(-1, 1)
-    shift_x, shift_y = rng.uniform(0, 1, 2)
-    mirror = rng.uniform() < 0.5
-    brightness, contrast = 1 + recipe.jitter_colour * rng.uniform(-1, 1, 2)
-    if recipe.jitter_scale > 0:
-        window = round(size / zoom)
-        left, top = round(shift_x * (size - window)), round(shift_y * (size - window))
-        # A window larger than the frame reaches outside it on the grey side; `crop` fills with black otherwise.
-        shifted = image.new_full((3, window, window), PAD) if window > size else None
-        if shifted is not None:
-            shifted[:, -top : size - top, -left : size - left] = image
-        else:
-            shifted = image[:, top : top + window, left : left + window]
-        image = resize(shifted, [size, size], antialias=True)
-        factor = size / window
-        offset = torch.tensor([left, top, left, top], dtype=torch.float32)
-        boxes, labels = _cut((boxes - offset) * factor, labels, size)
-    if recipe.flip and mirror:
-        image = horizontal_flip(image)
-        boxes = torch.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], dim=1)
-    if recipe.jitter_colour > 0:
-        image = adjust_contrast(adjust_brightness(image, float(brightness)), float(contrast))
-    return Sample(image, boxes, labels, masks)
-
-
-def _cut(boxes: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Clip to the frame; drop what is hardly seen. In classification (no boxes) labels stay."""
-    if not len(boxes):
-        return boxes, labels
-    inside = boxes.clamp(0, size)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    seen = (inside[:, 2:] - inside[:, :2]).prod(dim=1) >= LEAST_VISIBLE * area
-    return inside[seen], labels[seen]
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """One batch of `samples`, in their order."""
-    images, boxes, labels, masks = zip(*samples, strict=True)
-    return Batch(torch.stack(images), list(boxes), list(labels), list(masks))
+def wants_masks(recipe: Recipe) -> bool:
+    """Whether the objects' outlines are learned, or needed to cut objects out."""
+    return recipe.task == "detection" and (_learns_masks(recipe) or recipe.copy_paste > 0)
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -179,5 +210,34 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[ND
 
     No image is dropped and no batch is a small rest, which BatchNorm would suffer from.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(count)
-    return np.array_split(order, max(1, round(count / batch_size)))
+    return samplers.cut(samplers.epoch_rows(None, count, seed, epoch), batch_size)
+
+
+def _learns_masks(recipe: Recipe) -> bool:
+    return recipe.model.replace("-", "").replace("_", "").startswith("maskrcnn")
+
+
+def _refuse(examples: Sequence[Example], recipe: Recipe) -> None:
+    if recipe.task == "detection" and _learns_masks(recipe) and all(e.outlines is None for e in examples):
+        raise SamplesError(f"{recipe.model} learns outlines, and the dataset has boxes only: take another model")
+    for name, task in FOR_TASK.items():
+        if getattr(recipe, name) and recipe.task != task:
+            raise SamplesError(f"{name}: for {task} only, and this is {recipe.task}")
+    if recipe.sampler != "uniform" and recipe.task == "segmentation":
+        raise SamplesError("sampler: images of whole class maps come once each; weigh classes by class_weights")
+    if recipe.sampler == "weighted" and examples and len(recipe.sampler_weights) != examples[0].classes:
+        raise SamplesError(f"sampler_weights: {len(recipe.sampler_weights)} weights for {examples[0].classes} classes")
+
+
+def _packed(sample: Sample) -> Sample:
+    """Instance masks in an eighth of the memory."""
+    if sample.masks is None or sample.masks.ndim == 2:
+        return sample
+    return sample._replace(masks=torch.from_numpy(np.packbits(sample.masks.numpy(), axis=2)))
+
+
+def _unpacked(sample: Sample) -> Sample:
+    if sample.masks is None or sample.masks.ndim == 2:
+        return sample
+    bits = np.unpackbits(sample.masks.numpy(), axis=2, count=sample.image.shape[-1])
+    return sample._replace(masks=torch.from_numpy(bits.view(np.bool_)))

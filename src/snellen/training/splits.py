@@ -14,15 +14,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from snellen.data.facts import DataFacts
+from snellen.data.mask_classes import IGNORED
 from snellen.data.records import leads_out
 from snellen.errors import UseError
 from snellen.facts import table
+from snellen.training.class_maps import ClassMap, maps_by_image, names_background
+from snellen.training.outline_masks import ObjectOutlines, outlines_of
 
 LEDGER = {
     "image": (pl.String(), "key of the dataset's images"),
     "split": (pl.String(), "train or val; null when left out"),
     "used": (pl.Boolean(), "the image is trained on or validated with"),
-    "objects": (pl.Int64(), "usable objects of the image; null in classification"),
+    "objects": (pl.Int64(), "usable objects of the image; null in classification and segmentation"),
     "reason": (pl.String(), "why it was left out; null when used"),
 }
 
@@ -40,6 +43,12 @@ class Example:
     boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     """(M, 4), xyxy."""
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    outlines: ObjectOutlines | None = None
+    """Of the objects, in their order; None where the dataset draws none."""
+    class_map: ClassMap | None = None
+    """In segmentation: the class of each pixel."""
+    classes: int = 0
+    """Classes of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -76,37 +85,50 @@ def _amended(row: dict[str, Any], unreadable: Mapping[str, str]) -> dict[str, An
     return {**row, "split": None, "used": False, "reason": f"unreadable: {unreadable[row['image']]}"}
 
 
-def split_examples(data: DataFacts, seed: int = 0) -> Split:
+def split_examples(data: DataFacts, seed: int = 0, task: str | None = None) -> Split:
     """The usable images of `data`, by the split it declares, else 80 : 20 within each class, decided by `seed`.
 
-    Raises SamplesError when no image or no class is left.
+    `task` (None: the dataset's own): detection of a panoptic set's countable objects, and segmentation of objects with
+    outlines, where what no object covers is a class `background` before the others unless the dataset names it first.
+
+    Raises SamplesError when no image or no class is left, and when segmentation has 255 classes or more.
     """
-    classes = data.classes.unique("class_name", maintain_order=True).sort("class_id")
-    used = set(data.boxes.filter("usable")["class_name"].drop_nulls() if data.task == "detection" else [])
-    used |= set(data.images["class_name"].drop_nulls())
-    class_names = [c["class_name"] for c in classes.iter_rows(named=True) if c["declared"] or c["class_name"] in used]
+    task = task or data.task
+    class_names = _class_names(data, task)
     index = {name: i for i, name in enumerate(class_names)}
-    objects = _objects(data, index)
+    maps = maps_by_image(data, class_names) if task == "segmentation" else {}
+    objects = {} if task == "classification" or maps else _objects(data, index, task)
+    bare = ObjectOutlines(data.outlines, 0, 0) if len(data.outlines) else None
     root = Path(data.root)
     examples: list[tuple[Example, str | None]] = []
     rows: list[dict[str, Any]] = []
     for row in data.images.iter_rows(named=True):
         name = row["image"]
-        reason = _left_out(row, root, index, data.task)
+        reason = _left_out(row, root, index, task)
+        if task == "segmentation" and reason is None and (name not in maps if maps else bare is None):
+            reason = "no mask that can be used"
         if reason is not None:
             rows.append({"image": name, "used": False, "reason": reason})
             continue
-        if data.task == "detection":
-            boxes, labels = objects.get(name, (np.zeros((0, 4), np.float32), np.zeros(0, np.int64)))
-            examples.append((Example(name, boxes=boxes, labels=labels), row["split"]))
+        shown = objects.get(name, Example(name, outlines=bare))
+        if task == "detection":
+            example = replace(shown, classes=len(class_names))
+        elif task == "segmentation":
+            painted = ClassMap(outlines=shown.outlines, boxes=shown.boxes, labels=shown.labels)
+            example = Example(name, class_map=maps.get(name, painted), classes=len(class_names))
         else:
-            examples.append((Example(name, label=index[row["class_name"]]), row["split"]))
+            example = Example(name, label=index[row["class_name"]], classes=len(class_names))
+        examples.append((example, row["split"]))
     if not class_names or not examples:
         reasons = Counter(row["reason"] for row in rows).most_common(1)
         why = f" ({reasons[0][1]} left out: {reasons[0][0]})" if reasons else ""
         raise SamplesError(
             f"{data.root}: nothing to train on: {len(examples)} usable images{why}, {len(class_names)} classes; "
             "`snellen check` says what is wrong with the dataset"
+        )
+    if task == "segmentation" and len(class_names) >= IGNORED:
+        raise SamplesError(
+            f"{data.root}: {len(class_names)} classes; segmentation is trained for {IGNORED - 1} at most"
         )
     hashes = dict(data.images.select("image", "hash").drop_nulls().iter_rows())
     train, val, spare = _divide(examples, hashes, seed)
@@ -117,7 +139,7 @@ def split_examples(data: DataFacts, seed: int = 0) -> Split:
         )
     for part, chosen in (("train", train), ("val", val)):
         rows += [
-            {"image": e.image, "split": part, "used": True, "objects": len(e.labels) if e.label < 0 else None}
+            {"image": e.image, "split": part, "used": True, "objects": len(e.labels) if task == "detection" else None}
             for e in chosen
         ]
     rows += [{"image": e.image, "used": False, "reason": "kept for testing"} for e in spare]
@@ -145,15 +167,36 @@ def _left_out(row: dict[str, Any], root: Path, index: dict[str, int], task: str)
     return None if row["exists"] or path.is_file() else "no such file"
 
 
-def _objects(data: DataFacts, index: dict[str, int]) -> dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    if data.task != "detection":
-        return {}
-    usable = data.boxes.filter(pl.col("usable") & ~pl.col("crowd").fill_null(False))
-    found = {}
+def _class_names(data: DataFacts, task: str) -> list[str]:
+    """The classes declared or in use, in the order of their ids."""
+    classes = data.classes.unique("class_name", maintain_order=True).sort("class_id")
+    if task == "detection":
+        classes = classes.filter(pl.col("thing").fill_null(True))  # nobody counts the sky
+    used = set(data.images["class_name"].drop_nulls())
+    if task != "classification":
+        used |= set(data.boxes.filter("usable")["class_name"].drop_nulls())
+    if task == "segmentation":
+        used |= set(data.mask_values["class_name"].drop_nulls())
+    names = [c["class_name"] for c in classes.iter_rows(named=True) if c["declared"] or c["class_name"] in used]
+    painted = task == "segmentation" and not data.masks["kind"].is_in(["index", "colour", "panoptic"]).any()
+    return ["background", *names] if painted and names and not names_background(names) else names
+
+
+def _objects(data: DataFacts, index: dict[str, int], task: str) -> dict[str, Example]:
+    """Image -> its usable objects. Of crowds nothing is learned: they are left out, and ignored in segmentation."""
+    crowd = pl.col("crowd").fill_null(False)
+    usable = data.boxes.filter(pl.col("usable") & pl.col("class_name").is_in(list(index)))
+    usable = usable.with_columns(crowd) if task == "segmentation" else usable.filter(~crowd)
+    usable = usable.sort("image", maintain_order=True)
+    outlines = outlines_of(data, usable)
+    found, first = {}, 0
     for (name,), group in usable.group_by(["image"], maintain_order=True):
         boxes = group.select("x1", "y1", "x2", "y2").to_numpy().astype(np.float32)
         labels = np.array([index[c] for c in group["class_name"]], dtype=np.int64)
-        found[str(name)] = (boxes, labels)
+        labels[group["crowd"].fill_null(False).to_numpy()] = IGNORED
+        drawn = ObjectOutlines(outlines, first, len(group)) if outlines is not None else None
+        found[str(name)] = Example(str(name), boxes=boxes, labels=labels, outlines=drawn)
+        first += len(group)
     return found
 
 
