@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou
 
 from snellen.models.detection.base import Assignment, Detector, Found, Target
 from snellen.models.detection.darknet import LAYOUTS, ConvBlock, body_of
 from snellen.models.detection.parts.box_coder import LARGEST_LOG_SCALE
+from snellen.models.detection.parts.dense import best_of_levels, suppressed
 from snellen.models.detection.parts.matcher import BACKGROUND, IGNORED
 from snellen.models.loss import LossTerm
 
@@ -33,7 +34,7 @@ PUBLISHED_CELLS = ((0.57273, 0.677385), (1.87446, 2.06253), (3.33843, 5.47434), 
 """Priors (width, height) of the published COCO network, in cells of 32 px."""
 PUBLISHED_SIZE = 416
 """Input side to which published priors belong, pixels: 13 cells, so that one is in the middle (sec. 2)."""
-LARGEST_SELECTION = 1000
+CANDIDATES = 1000
 """Boxes of one image that suppression looks at."""
 
 
@@ -198,14 +199,8 @@ def select(
     """Boxes with a class of at least `min_score`, clipped, suppressed within each class; best first."""
     found = []
     for boxes_A4, scores_AK in zip(boxes_NA4, scores_NAK, strict=True):
-        rows, labels = (scores_AK >= min_score).nonzero(as_tuple=True)
-        scores = scores_AK[rows, labels]
-        if len(scores) > LARGEST_SELECTION:
-            scores, best = scores.topk(LARGEST_SELECTION)
-            rows, labels = rows[best], labels[best]
-        boxes = clip_boxes_to_image(boxes_A4[rows], (image_size, image_size))
-        keep = batched_nms(boxes, scores, labels, nms_iou)[:limit]
-        found.append(Found(boxes[keep], scores[keep], labels[keep]))
+        scores, rows, labels = best_of_levels(scores_AK, (len(scores_AK),), min_score, CANDIDATES)
+        found.append(suppressed(boxes_A4[rows], scores, labels, image_size, nms_iou, limit))
     return found
 
 
