@@ -1,6 +1,5 @@
 """Training without steps: features of all images, one fit, one score, kept as a run like any other."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,9 +143,9 @@ def _told(progress: Progress, before: int, total: int, done: int) -> None:
     progress("features", before + done, total)
 
 
-def _loss(model: ClassicalClassifier, described: Described) -> float:
-    """Mean cross-entropy; NaN of an estimator without probabilities."""
+def _loss(model: ClassicalClassifier, described: Described) -> float | None:
+    """Mean cross-entropy; None of an estimator without probabilities."""
     if not hasattr(model.estimator, "predict_proba"):
-        return math.nan
+        return None
     chances = model.estimator.predict_proba(described.x)
     return float(log_loss(described.y.numpy(), chances, labels=model.estimator.classes_))

@@ -4,11 +4,13 @@ Shapes: N samples, D features, K classes.
 """
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -24,6 +26,26 @@ from snellen.errors import UseError
 
 SMALLEST = 1e-6
 """Probabilities are taken for at least this, so that their logarithm is finite."""
+
+
+class NearestMean(NearestCentroid):
+    """The class whose mean is nearest: few-shot classification on frozen features.
+
+    Snell, Swersky & Zemel 2017, "Prototypical Networks", eq. 1 and 2, with a network that is not trained.
+    """
+
+    def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> "NearestMean":
+        """x (N, D), y (N,) in 0..K-1."""
+        with warnings.catch_warnings():
+            # A feature without spread within the classes matters to shrunken means only.
+            warnings.filterwarnings("ignore", message=".*zero standard deviation")
+            super().fit(x, y)
+        return self
+
+    def decision_function(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Minus the mean squared distance to each class's mean, (N, K)."""
+        far: NDArray[np.float64] = cdist(x, self.centroids_, "sqeuclidean") / x.shape[1]
+        return -far
 
 
 class MajorityOfCluster(ClassifierMixin, BaseEstimator):
@@ -101,12 +123,12 @@ def _xgboost(c: float, seed: int) -> Any:
 
 ESTIMATORS: dict[str, Callable[[float, int], Any]] = {
     "logistic": lambda c, seed: LogisticRegression(C=c, max_iter=1000),
-    "svm": lambda c, seed: SVC(C=c, kernel="linear"),
-    "svm-rbf": lambda c, seed: SVC(C=c, kernel="rbf"),
-    "svm-poly": lambda c, seed: SVC(C=c, kernel="poly", degree=3, coef0=1.0),
+    "svm": lambda c, seed: SVC(C=c, kernel="linear", break_ties=True),
+    "svm-rbf": lambda c, seed: SVC(C=c, kernel="rbf", break_ties=True),
+    "svm-poly": lambda c, seed: SVC(C=c, kernel="poly", degree=3, coef0=1.0, break_ties=True),
     # Brute force: the features are too many for a tree to help.
     "knn": lambda c, seed: KNeighborsClassifier(5, weights="distance", algorithm="brute"),
-    "nearest-mean": lambda c, seed: NearestCentroid(),
+    "nearest-mean": lambda c, seed: NearestMean(),
     "k-means": lambda c, seed: MajorityOfCluster(seed=seed),
     "gmm": lambda c, seed: MixtureOfClass(seed=seed),
     "tree": lambda c, seed: DecisionTreeClassifier(min_samples_leaf=3, random_state=seed),

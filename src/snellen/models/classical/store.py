@@ -21,6 +21,7 @@ TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "snellen.models.classical.estimators.MajorityOfCluster",
+    "snellen.models.classical.estimators.NearestMean",
     "snellen.models.classical.estimators.MixtureOfClass",
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBClassifier",
@@ -50,7 +51,9 @@ def load(path: Path) -> Pipeline:
             raise StoreError(f"{path}: holds {foreign[0]}, which no estimator of ours has; it is not loaded")
         fitted = skops.io.load(path, trusted=list(TRUSTED))
     except (OSError, BadZipFile, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise StoreError(f"{path}: not a saved estimator: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+        raise StoreError(
+            f"{path}: not a saved estimator: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
     if not isinstance(fitted, Pipeline):
         raise StoreError(f"{path}: holds a {type(fitted).__name__}, not an estimator of ours")
     _check_trees(fitted[-1], path)
