@@ -47,6 +47,11 @@ class NearestMean(NearestCentroid):
         far: NDArray[np.float64] = cdist(x, self.centroids_, "sqeuclidean") / x.shape[1]
         return -far
 
+    def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(N,), classes taken for equally frequent."""
+        best: NDArray[np.int64] = self.classes_[self.decision_function(x).argmax(axis=1)]
+        return best
+
 
 class MajorityOfCluster(ClassifierMixin, BaseEstimator):
     """k-means on the features alone; a cluster answers with the shares of the classes in it (one sample added to each).
