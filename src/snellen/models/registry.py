@@ -10,7 +10,7 @@ from torch import nn
 from snellen.errors import UseError
 from snellen.models.backbones import SmallResNetClassifier
 from snellen.models.classical import FEATURE_NAMES, is_classical
-from snellen.models.detection import DETECTORS, builder, split_name
+from snellen.models.detection import DARKNETS, DETECTORS, builder, split_name
 from snellen.models.segmentation import OWN, build_segmenter, known_segmenter, segmenter_names, split_segmenter
 
 OWN_CLASSIFIER = "small-resnet"
@@ -45,7 +45,9 @@ def known(name: str, task: str) -> bool:
         *described, _ = name.split("+")
         return is_classical(name) and all(part in FEATURE_NAMES or timm.is_model(part) for part in described)
     parts = split_name(name) if task == "detection" else None
-    return parts is not None and parts[1] in _classifiers()
+    if parts is None:
+        return False
+    return parts[1] in _classifiers() or (parts[0].startswith("yolo") and parts[1] in DARKNETS)
 
 
 def check_name(name: str, task: str | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from snellen.models.detection.base import Assignment, Detector, Found, Target
 
-__all__ = ["DETECTORS", "Assignment", "Detector", "Found", "Target", "builder", "split_name"]
+__all__ = ["DARKNETS", "DETECTORS", "Assignment", "Detector", "Found", "Target", "builder", "split_name"]
 
 DETECTORS: dict[str, str] = {
     "yolov1": "yolov1:build",
@@ -27,6 +27,9 @@ DETECTORS: dict[str, str] = {
 }
 """Name -> module of this package and function in it, called as f(num_classes, *, image_size, backbone, pretrained,
 anchors) -> Detector. A name with an underscore is torchvision's: a whole published network, which takes no backbone."""
+
+DARKNETS = ("darknet", "darknet19", "darknet24", "darknet53")
+"""Backbones of `darknet.py`, which the YOLO detectors take beside timm's and torchvision's."""
 
 
 def split_name(name: str) -> tuple[str, str | None] | None:
