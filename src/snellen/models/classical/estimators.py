@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -42,14 +43,15 @@ class NearestMean(NearestCentroid):
             super().fit(x, y)
         return self
 
-    def decision_function(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Minus the mean squared distance to each class's mean, (N, K)."""
+    def predict_proba(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Softmax of minus the mean squared distances to the classes' means, (N, K)."""
         far: NDArray[np.float64] = cdist(x, self.centroids_, "sqeuclidean") / x.shape[1]
-        return -far
+        chances: NDArray[np.float64] = softmax(-far, axis=1)
+        return chances
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
         """(N,), classes taken for equally frequent."""
-        best: NDArray[np.int64] = self.classes_[self.decision_function(x).argmax(axis=1)]
+        best: NDArray[np.int64] = self.classes_[self.predict_proba(x).argmax(axis=1)]
         return best
 
 
