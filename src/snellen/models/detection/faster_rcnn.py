@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from snellen.models.backbones import conv_norm
+from snellen.models.backbones import SmallResNet, conv_norm
 from snellen.models.detection.base import Assignment, Detector, Found, Target
 from snellen.models.detection.fpn import PyramidBackbone
 from snellen.models.detection.parts.anchors import general_sides
+from snellen.models.detection.parts.box_coder import ROI_WEIGHTS
 from snellen.models.detection.roi_heads import (
     RegionPool,
     Regions,
@@ -40,7 +41,7 @@ from snellen.models.detection.rpn import (
     rpn_loss,
     sample_anchors,
 )
-from snellen.models.features import features
+from snellen.models.features import Features, features
 from snellen.models.loss import LossTerm
 
 SMALL_RPN = RpnSettings(before_nms=(400, 200), after_nms=(200, 100), sample=64, match_high=0.6)
@@ -88,6 +89,9 @@ class FasterRcnn(Detector):
     """A backbone, the network that proposes regions, and the head that looks at them."""
 
     needs_targets: ClassVar[bool] = True
+    offset_weights: ClassVar[tuple[float, ...]] = ROI_WEIGHTS
+    """Of the offsets that `detect` decodes."""
+    roi_heads: nn.Module
 
     def __init__(
         self,
@@ -95,7 +99,7 @@ class FasterRcnn(Detector):
         image_size: int,
         backbone: PyramidBackbone | OneMap,
         rpn: Rpn,
-        roi_heads: RoiHeads,
+        roi_heads: nn.Module,
         settings: RoiSettings,
     ) -> None:
         super().__init__()
@@ -125,21 +129,25 @@ class FasterRcnn(Detector):
         return TwoStageOutputs(maps, first, regions, anchors, learnt, samples)
 
     def _score(self, maps: list[Tensor], proposals: list[Tensor], size: int) -> Regions:
-        scored: Regions = self.roi_heads(maps, proposals)
-        return scored
+        return self._first(maps, proposals)
 
     def _learn(
         self, maps: list[Tensor], proposals: list[Tensor], targets: Sequence[Target], size: int
     ) -> tuple[tuple[Regions, ...], tuple[RegionSample, ...]]:
         sample = match_regions(proposals, targets, self.settings.match_iou)
         sample = self._drawn(maps, sample, targets)
-        return (self.roi_heads(maps, sample.boxes),), (sample,)
+        return (self._first(maps, sample.boxes),), (sample,)
+
+    def _first(self, maps: list[Tensor], boxes: list[Tensor]) -> Regions:
+        """What the (first) head says of boxes of each image."""
+        scored: Regions = self.roi_heads(maps, boxes)
+        return scored
 
     def _drawn(self, maps: list[Tensor], sample: RegionSample, targets: Sequence[Target]) -> RegionSample:
         if self.settings.sampling == "random":
             return draw_regions(sample, self.settings.sample, self.settings.positive_fraction, self.training)
         with torch.no_grad():
-            scored = self.roi_heads(maps, sample.boxes)
+            scored = self._first(maps, sample.boxes)
         return hardest_regions(scored, targets, sample, self.settings.sample, self.settings.box_loss)
 
     def assign(self, outputs: TwoStageOutputs, targets: Sequence[Target]) -> Assignment:
@@ -160,7 +168,14 @@ class FasterRcnn(Detector):
         """Detections of each image: scores of at least `min_score`, suppressed within each class, at most `limit`."""
         if outputs.regions is None:
             raise ValueError("detections are made of outputs in evaluation, or without targets")
-        return detections(outputs.regions, self.image_size, min_score=min_score, nms_iou=nms_iou, limit=limit)
+        return detections(
+            outputs.regions,
+            self.image_size,
+            min_score=min_score,
+            nms_iou=nms_iou,
+            limit=limit,
+            weights=self.offset_weights,
+        )
 
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """(module whose output feeds the first stage, anchor sides w1, h1, w2, h2 ... in pixels), finest first."""
@@ -207,8 +222,11 @@ def parts(
     """
     own = backbone is None
     width, hidden = (64, 128) if own else (256, 1024)
-    strides = ([4, 8, 16] if own else [4, 8, 16, 32]) if pyramid else [8 if own else 16]
-    body = features(backbone, strides, pretrained)
+    if pyramid or not own:
+        body = features(backbone, [4, 8, 16, 32] if pyramid else [16], pretrained)
+    else:
+        # No stage that nothing reads, and enough layers to see the largest objects.
+        body = Features(SmallResNet((32, 64), (1, 3)), [1], [64], [8])
     net: PyramidBackbone | OneMap
     if pyramid:
         norm = nn.BatchNorm2d if own else None

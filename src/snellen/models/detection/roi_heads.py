@@ -21,7 +21,8 @@ from snellen.models.detection.base import Found, Target
 from snellen.models.detection.parts.box_coder import ROI_WEIGHTS, decode
 from snellen.models.detection.parts.dense import suppressed
 from snellen.models.detection.parts.matcher import BACKGROUND, match
-from snellen.models.detection.parts.roi import align_over_levels, pool_rois
+from snellen.models.detection.parts.roi import align_over_levels, level_of, pool_rois, with_image
+from snellen.models.detection.parts.roi_align import bag_align
 from snellen.models.detection.parts.samplers import hardest
 from snellen.models.detection.rpn import box_loss, draw
 from snellen.models.loss import LossTerm
@@ -83,7 +84,11 @@ class RegionPool(nn.Module):
         """Maps NCHW and boxes (R_i, 4) of each image -> (R, C, size, size)."""
         if self.kind == "max":
             return pool_rois(maps[0], boxes, self.size, self.strides[0])
-        return align_over_levels(maps[: len(self.strides)], self.strides, boxes, self.size)
+        maps = maps[: len(self.strides)]
+        if maps[0].device.type == "cpu":
+            rois = with_image(boxes)
+            return bag_align(maps, self.strides, rois, level_of(rois[:, 1:], self.strides), self.size)
+        return align_over_levels(maps, self.strides, boxes, self.size)
 
 
 class TwoMlpHead(nn.Module):
@@ -231,7 +236,6 @@ def detections(
     nms_iou: float,
     limit: int,
     weights: Sequence[float] = ROI_WEIGHTS,
-    probabilities: Tensor | None = None,
 ) -> list[Found]:
     """Every class of every region that reaches `min_score`, decoded, cut and suppressed within each class.
 
@@ -242,9 +246,8 @@ def detections(
         nms_iou: Detections of a class that overlap a better one by more are dropped.
         limit: Detections of an image, at most.
         weights: Of the offsets.
-        probabilities: (R, 1 + K); None: the softmax of the logits.
     """
-    known = softmax(regions.logits, dim=1) if probabilities is None else probabilities
+    known = softmax(regions.logits, dim=1)
     sizes = [len(b) for b in regions.boxes]
     found = []
     for boxes, scores_RK, offsets in zip(
