@@ -24,6 +24,14 @@ DETECTORS: dict[str, str] = {
     "fcos": "fcos:build",
     "fcos_resnet50_fpn": "fcos:build_resnet50_fpn",
     "centernet": "centernet:build",
+    "faster-rcnn": "faster_rcnn:build",
+    "faster-rcnn-fpn": "faster_rcnn:build_fpn",
+    "cascade-rcnn": "cascade_rcnn:build",
+    "mask-rcnn": "mask_rcnn:build",
+    "fasterrcnn_resnet50_fpn": "published_two_stage:fasterrcnn_resnet50_fpn",
+    "fasterrcnn_mobilenet_v3_large_fpn": "published_two_stage:fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn": "published_two_stage:fasterrcnn_mobilenet_v3_large_320_fpn",
+    "maskrcnn_resnet50_fpn": "published_two_stage:maskrcnn_resnet50_fpn",
 }
 """Name -> module of this package and function in it, called as f(num_classes, *, image_size, backbone, pretrained,
 anchors) -> Detector. A name with an underscore is torchvision's: a whole published network, which takes no backbone."""
