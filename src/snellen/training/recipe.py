@@ -288,20 +288,25 @@ def _toml(value: object) -> str:
 
 SMALLEST_OBJECT = 16.0
 """Pixels that the small objects (5th percentile of sqrt(area)) shall span at the input size: two cells of stride 8."""
-LARGEST_INPUT = 320
+LARGEST_INPUT = {"detection": 320, "segmentation": 256}
 """Pixels; beyond it a processor needs minutes per epoch. Name `image_size` to go higher."""
-PIXEL_BUDGET = {"classification": 12e6, "detection": 110e6, "segmentation": 110e6}
-"""Training pixels of a whole default run: a minute of `ssdlite`, ten seconds of `small-resnet`, on two cores."""
-LEAST_STEPS = {"classification": 200, "detection": 400, "segmentation": 400}
+PIXEL_BUDGET = {"classification": 12e6, "detection": 110e6, "segmentation": 64e6}
+"""Training pixels of a whole default run: a minute of `ssdlite`, ten seconds of `small-resnet`, five minutes of `unet`
+on two cores."""
+DEFAULT_BATCH = {"classification": 32, "detection": 8, "segmentation": 4}
+"""Images; of class maps few, each of whose pixels is learned from."""
+LEAST_STEPS = {"classification": 200, "detection": 400, "segmentation": 200}
 """Optimizer steps below which the default networks have not learned, however small the dataset."""
 
 
 def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
     """A recipe chosen by looking at the data: input size, epochs, batch size, normalisation.
 
-    * input: the images' size up to 320 px, smaller if small objects keep 16 px (detection), or up to 128 px;
+    * input: the images' size up to 320 px, smaller if small objects keep 16 px (detection), up to 256 px
+      (segmentation) or up to 128 px (classification);
     * epochs: as many as fit a budget of training pixels, 4 to 40, and as many as it takes for 200 or 400 steps;
-    * batch: 32 images in classification, else 8, fewer where there are fewer than four batches;
+    * batch: 32 images in classification, 8 in detection, 4 in segmentation, fewer where there are fewer than four
+      batches;
     * mean and std: the dataset's own where its pixels have been measured and no published weights are used.
 
     Raises RecipeError for unknown or impossible overrides, and for a task that nothing is trained for.
@@ -311,9 +316,9 @@ def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
     if task not in PIXEL_BUDGET:
         raise RecipeError(f"{data.root}: no network is trained for {task}; `snellen check` examines the data")
     classification = task == "classification"
-    size = int(overrides.get("image_size") or _input_size(data))
+    size = int(overrides.get("image_size") or _input_size(data, task))
     images = max(1, data.images.filter(pl.col("split").is_null() | (pl.col("split") == "train")).height)
-    batch = max(2, min(int(overrides.get("batch_size") or (32 if classification else 8)), images // 4))
+    batch = max(2, min(int(overrides.get("batch_size") or DEFAULT_BATCH[task]), images // 4))
     affordable = round(PIXEL_BUDGET[task] / (images * size * size))
     epochs = min(40, max(4, affordable, math.ceil(LEAST_STEPS[task] * batch / images)))
     chosen: dict[str, Any] = {
@@ -338,15 +343,17 @@ def _default_model(task: str, size: int) -> str:
     return "ssdlite" if task == "detection" else "unet"
 
 
-def _input_size(data: DataFacts) -> int:
+def _input_size(data: DataFacts, task: str) -> int:
     sides = data.images.select(
         pl.max_horizontal(pl.coalesce("width", "declared_width"), pl.coalesce("height", "declared_height")).alias(
             "side"
         )
     )["side"].drop_nulls()
     native = float(sides.median() or 224) if len(sides) else 224.0  # type: ignore[arg-type]
-    if data.task == "classification":
+    if task == "classification":
         return max(32, round(min(native, 128.0) / 32) * 32)
+    if task == "segmentation":
+        return _round_up(min(native, LARGEST_INPUT[task]), 32)
     wanted = native
     usable = data.boxes.filter("usable")
     if len(usable):
@@ -355,7 +362,7 @@ def _input_size(data: DataFacts) -> int:
         wanted = native * SMALLEST_OBJECT / max(small, 1.0)
     # A photograph shrunk below 160 px shows little of anything.
     floor = min(native, 160.0)
-    return _round_up(min(max(wanted, floor), native, LARGEST_INPUT), 32)
+    return _round_up(min(max(wanted, floor), native, LARGEST_INPUT[task]), 32)
 
 
 def _round_up(value: float, multiple: int) -> int:

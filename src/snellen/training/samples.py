@@ -91,7 +91,7 @@ class Samples(Dataset[Sample]):
 
     def __getitem__(self, row: int) -> Sample:
         """The sample of a row; rows from the number of images on are further copies, augmented otherwise."""
-        sample = self._plain(row)
+        sample = self.plain(row)
         if not self.augment:
             return sample
         recipe = self.recipe
@@ -127,16 +127,16 @@ class Samples(Dataset[Sample]):
             low, high = MOSAIC_CENTRE
             centre = (low + (high - low) * float(x), low + (high - low) * float(y))
             scale = MOSAIC_SCALE[0] + (MOSAIC_SCALE[1] - MOSAIC_SCALE[0]) * float(scale)
-            sample = mosaic([sample, *(self._plain(i) for i in others[:3])], scale, centre)
+            sample = mosaic([sample, *(self.plain(i) for i in others[:3])], scale, centre)
         if pasted < self.recipe.copy_paste:
-            other = augmented(self._plain(others[3]), self.recipe, self._rng(row, PARTNER))
+            other = augmented(self.plain(others[3]), self.recipe, self._rng(row, PARTNER))
             sample = copy_paste(sample, other, rng)
         return sample
 
     def _blended(self, sample: Sample, row: int) -> Sample:
         """Mixup or cutmix with another image, which is augmented as well."""
         recipe, rng = self.recipe, self._rng(row, MIXED)
-        other = augmented(self._plain(int(rng.integers(len(self)))), recipe, self._rng(row, PARTNER))
+        other = augmented(self.plain(int(rng.integers(len(self)))), recipe, self._rng(row, PARTNER))
         coin, x, y = rng.uniform(size=3).tolist()
         classes = self.examples[0].classes
         if recipe.mixup and (not recipe.cutmix or coin < 0.5):
@@ -146,7 +146,8 @@ class Samples(Dataset[Sample]):
     def _rng(self, row: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.recipe.seed, self.epoch, row, stream))
 
-    def _plain(self, row: int) -> Sample:
+    def plain(self, row: int) -> Sample:
+        """The sample of a row as it was read, never augmented."""
         index = row % len(self.examples)
         return _unpacked(self._cache[index]) if self._cache is not None else self._load(index)
 

@@ -27,7 +27,6 @@ from snellen.training.position import Position, Trained
 from snellen.training.prepare import build_model, built_again, read_material
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunFolder, refuse_changed_data, refuse_overwriting
-from snellen.training.samples import epoch_batches
 from snellen.training.saving import Saver
 from snellen.training.schedules import Plateau, Schedule, schedule_of
 from snellen.training.snapshots import keep_snapshot
@@ -105,7 +104,7 @@ class _Run:
         torch.manual_seed(recipe.seed)
         np.random.seed(recipe.seed)
         self.model, self.anchors = self._build(data, model)
-        self.task = task_of(recipe, self.split, self.model)
+        self.task = task_of(recipe, self.split, self.model, self.material.train, self.material.val)
         if self.world > 1:
             synchronise_batchnorm(self.model)
         self.normalise = Normaliser(recipe, self.device)
@@ -156,7 +155,7 @@ class _Run:
     def _epoch(self) -> str | None:
         """The rest of the current epoch and its validation; a reason when the run must stop."""
         began = time.monotonic() - self.at.epoch_seconds
-        batches = epoch_batches(len(self.material.train), self.recipe.batch_size, self.recipe.seed, self.at.epoch)
+        batches = self.material.train.batches(self.at.epoch)
         schedule = schedule_of(self.recipe, len(batches))
         self.material.train.epoch = self.at.epoch
         self._train_mode()

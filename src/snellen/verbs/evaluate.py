@@ -18,6 +18,7 @@ from snellen.findings.settings import LoadedSettings, chosen_rules, load_setting
 from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
+from snellen.verbs.facts_for import facts_for
 from snellen.verbs.image_properties import image_properties
 from snellen.verbs.scoring.truth import images_of, truth_of
 
@@ -57,7 +58,7 @@ def evaluate(
 
     settings = settings or load_settings(Path.cwd())
     subject = Path(subject)
-    facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
+    facts = facts_for(Path(data), progress=progress)
     if is_run(subject):
         from snellen.training.predict import load_ledger, load_run
 
@@ -65,7 +66,7 @@ def evaluate(
             raise UseError(f"{subject}: a run is scored by its boxes in COCO's convention; leave out kind, convention "
                            "and max_dets")  # fmt: skip
         model, recipe, class_names = load_run(subject)
-        if recipe.task != facts.task:
+        if recipe.task != facts.task and not (recipe.task == "segmentation" and len(facts.outlines)):
             raise UseError(f"{subject}: trained for {recipe.task}, and {facts.root} is a {facts.task} dataset")
         ledger = load_ledger(subject)
         scored = score_model(model, recipe, class_names, facts, split=split, ledger=ledger, progress=progress)
@@ -169,6 +170,14 @@ def _score(
 
     root = Path(data.root)
     stage = "predict" if split != "train" else "predict (train)"
+    if recipe.task == "segmentation":
+        from snellen.verbs.scoring.run_maps import score_run_maps
+
+        scores = score_run_maps(
+            model, recipe, class_names, data, images, unreadable, split=split, train_scores=train_scores,
+            bootstrap=bootstrap, progress=lambda _, done, total, note="": progress(stage, done, total, note),
+        )  # fmt: skip
+        return scores if learned is None else replace(scores, learned_images=len({*images} & {*learned}))
     began = time.perf_counter()
     found = predict(
         model, recipe, class_names, {image: root / image for image in images},

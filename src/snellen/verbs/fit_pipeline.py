@@ -70,6 +70,8 @@ def fit_pipeline(
         raise UseError(f"{folder}: --fix mends the predictions of a run, and this is no run folder")
     facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
     model, recipe, class_names = load_run(folder)
+    if recipe.task == "segmentation":
+        raise UseError(f"{folder}: --fix mends scores of boxes and of image labels; this run draws class maps")
     if recipe.task != facts.task:
         raise UseError(f"{folder}: trained for {recipe.task}, and {facts.root} is a {facts.task} dataset")
     ledger = load_ledger(folder)

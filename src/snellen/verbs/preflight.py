@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from snellen.environment import environment
 from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
-from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
+from snellen.verbs.facts_for import facts_for
 from snellen.watching.facts import RunFacts
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def preflight_data(
 
     Parameters as in `train`. Raises UseError when data or recipe cannot be used.
     """
-    from snellen.data.examine import examine
     from snellen.models.registry import check_name
     from snellen.training.recipe import Recipe, check_overrides, default_recipe
 
@@ -92,7 +91,8 @@ def preflight_data(
     if "model" in overrides:
         check_name(overrides["model"])
     settings = settings or load_settings(Path.cwd())
-    facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
+    task = overrides.get("task") or (recipe.task if recipe else None)
+    facts = facts_for(Path(data), task, progress)
     final = recipe.vary(**overrides) if recipe else default_recipe(facts, **overrides)
     began = time.perf_counter()
     found, pictures = of_recipe(facts, final, seconds=seconds, progress=progress)
@@ -137,7 +137,7 @@ def of_recipe(
         if not len(samples):
             nothing: dict[str, Any] = dict(RunFacts.empty_tables())
             return RunFacts(**nothing, finished=False), {}
-        task = task_of(recipe, split, network)
+        task = task_of(recipe, split, network, samples)
         device = next(network.parameters()).device
         batch = collate([samples[i] for i in range(len(samples))]).to(device)
         mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (recipe.mean, recipe.std))

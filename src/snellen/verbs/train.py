@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from snellen.environment import environment
 from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
-from snellen.findings.severity import Tier
 from snellen.progress import Progress, silent
 from snellen.result import Result
+from snellen.verbs.facts_for import facts_for
 from snellen.verbs.preflight import of_recipe
 from snellen.verbs.run_folder import chosen_recipe, new_run_folder
 from snellen.verbs.watched import train_watched
@@ -38,7 +38,6 @@ def train(
 
     Raises UseError when data, recipe or run folder cannot be used, Interrupted when Ctrl-C or SIGTERM ended it.
     """
-    from snellen.data.examine import examine
     from snellen.data.measuring import measure_again
     from snellen.experiments.gather import with_trials
     from snellen.models.classical import is_classical
@@ -52,7 +51,8 @@ def train(
         check_name(overrides["model"])
     settings = settings or load_settings(Path.cwd())
     folder = new_run_folder(out, Path(data), resume)
-    facts = examine(Path(data), tier=Tier.HEADERS, progress=progress)
+    task = overrides.get("task") or (recipe.task if recipe else None)
+    facts = facts_for(Path(data), task, progress)
     final = chosen_recipe(facts, folder, recipe, resume, overrides)
     ready = model if model is not None and not isinstance(model, str) else None
     classical = ready is None and is_classical(final.model)
