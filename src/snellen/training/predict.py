@@ -17,7 +17,7 @@ from snellen.evaluation.facts import PREDICTIONS
 from snellen.facts import table
 from snellen.models import create
 from snellen.models.classical import is_classical
-from snellen.models.detection.ssdlite import detect
+from snellen.models.detection.base import Found
 from snellen.progress import Progress, silent
 from snellen.training import checkpoint
 from snellen.training.pixels import fit_frame
@@ -147,7 +147,7 @@ def predict_each(
                     own_rows.append(said)
         else:
             for nms_iou, own_rows in zip(nms_ious, rows, strict=True):
-                found = detect(outputs, recipe.image_size, min_score=min_score, nms_iou=nms_iou)
+                found = model.detect(outputs, min_score=min_score, nms_iou=nms_iou)  # type: ignore[operator]
                 for name, scale, boxes in zip(names, scales, found, strict=True):
                     own_rows += _boxes(name, scale, boxes, class_names)
         progress("predict", len(read) + len(unreadable), len(files))
@@ -160,15 +160,14 @@ def predict_each(
 def _boxes(
     name: str,
     scale: tuple[float, float, int, int],
-    found: tuple[Tensor, Tensor, Tensor],
+    found: Found,
     class_names: Sequence[str],
 ) -> Iterator[dict[str, object]]:
     """Rows of the boxes found in one image, in its own pixels; what lay in the letterbox's border is none."""
     sx, sy, width, height = scale
-    boxes, scores, labels = found
-    own = (boxes.cpu() / torch.tensor([sx, sy, sx, sy])).clamp(min=0)
+    own = (found.boxes.cpu() / torch.tensor([sx, sy, sx, sy])).clamp(min=0)
     own = torch.minimum(own, torch.tensor([width, height, width, height], dtype=torch.float32))
-    for box, score, label in zip(own.tolist(), scores.tolist(), labels.tolist(), strict=True):
+    for box, score, label in zip(own.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True):
         if box[2] > box[0] and box[3] > box[1]:
             sides = dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
             yield {"image": name, "class_name": class_names[label], "score": score, **sides}

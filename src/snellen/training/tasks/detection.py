@@ -1,4 +1,4 @@
-"""Detection: focal and GIoU loss, mAP at IoU 0.5."""
+"""Detection: the detector's own loss, mAP at IoU 0.5."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import polars as pl
 from torch import Tensor, nn
 
+from snellen.errors import UseError
 from snellen.evaluation.detection import light_map50
-from snellen.models.detection.ssdlite import Detections, Target, assign, detect, detection_loss
+from snellen.models.detection.base import Detector, Target
 from snellen.training.recipe import Recipe
 from snellen.training.samples import Batch
 from snellen.training.tasks.base import BatchLoss, LossFunction, as_terms
@@ -21,38 +22,38 @@ GUESSES = {
 
 
 class DetectionTask:
-    """Boxes with labels."""
+    """Boxes with labels, and masks where the dataset draws them."""
 
-    loss_kind = "focal"
+    loss_kind = "detection"
     metric_name = "mAP50"
     initial_loss_expected: float | None = None
     baseline_metric: float | None = 0.0
 
     def __init__(self, recipe: Recipe, class_names: Sequence[str], model: nn.Module) -> None:
+        if not isinstance(model, Detector):
+            raise UseError(f"{type(model).__name__} is no detector: derive it from snellen.models.detection.Detector")
         self.model = model
-        self.size = recipe.image_size
         self.class_names = list(class_names)
 
     def targets(self, batch: Batch) -> list[Target]:
         """One Target an image."""
-        return [Target(b, k) for b, k in zip(batch.boxes, batch.labels, strict=True)]
+        return [Target(b, k, m) for b, k, m in zip(batch.boxes, batch.labels, batch.masks, strict=True)]
 
-    def loss(self, outputs: Detections, targets: list[Target], replacement: LossFunction | None = None) -> BatchLoss:
-        """Focal and GIoU loss; counts objects and positive anchors."""
-        assignment = assign(outputs, targets)
+    def loss(self, outputs: Any, targets: list[Target], replacement: LossFunction | None = None) -> BatchLoss:
+        """The detector's terms; counts objects and positive anchors."""
+        assignment = self.model.assign(outputs, targets)
         terms = (
-            detection_loss(outputs, targets, assignment)
+            self.model.loss(outputs, targets, assignment)
             if replacement is None
             else as_terms(replacement(outputs, targets), len(targets))
         )
         return BatchLoss(terms, {"targets": float(assignment.objects), "positives": float(assignment.positives)})
 
-    def judgeable(self, outputs: Detections, targets: list[Target], images: Sequence[str]) -> list[Any]:
+    def judgeable(self, outputs: Any, targets: list[Target], images: Sequence[str]) -> list[Any]:
         """Rows of found boxes and of objects, both in input pixels: IoU does not mind the scale."""
-        found = detect(outputs, self.size, min_score=0.02)
         judged = []
-        for image, target, (boxes, scores, labels) in zip(images, targets, found, strict=True):
-            guesses = self._rows(image, boxes, labels, scores)
+        for image, target, found in zip(images, targets, self.model.detect(outputs), strict=True):
+            guesses = self._rows(image, found.boxes, found.labels, found.scores)
             judged.append((image, guesses, self._rows(image, target.boxes, target.labels, None)))
         return judged
 
