@@ -24,8 +24,14 @@ def predict(
     no_pipeline: Annotated[
         bool, typer.Option("--no-pipeline", help="Leave out what `evaluate --fix` has fitted (RUN/pipeline.json).")
     ] = False,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Segmentation: folder for the class maps, a PNG an image.")
+    ] = None,
+    crf: Annotated[
+        bool, typer.Option("--crf", help="Segmentation: draw the class maps to the image's edges by a dense CRF.")
+    ] = False,
 ) -> None:
-    """Run a trained model on images: one line per prediction, as CSV."""
+    """Run a trained model on images: one line per prediction, as CSV; of a segmenter one per image and class."""
     from snellen.verbs.predict import pipeline_of
     from snellen.verbs.predict import predict as run_predict
 
@@ -34,7 +40,9 @@ def predict(
         given = "" if threshold is None else f"; --threshold {threshold:g} comes before its thresholds"
         typer.echo(f"{run / 'pipeline.json'} is applied: {steps}{given} (--no-pipeline leaves it out)", err=True)
     with common.progress_bar() as progress:
-        table = run_predict(run, images, threshold=threshold, pipeline=not no_pipeline, progress=progress)
+        table = run_predict(
+            run, images, threshold=threshold, pipeline=not no_pipeline, masks=masks, crf=crf, progress=progress
+        )
     if output is None:
         typer.echo(table.write_csv(), nl=False)
     else:

@@ -13,6 +13,7 @@ from snellen.progress import Progress, silent
 
 if TYPE_CHECKING:
     from snellen.evaluation.pipeline import Pipeline
+    from snellen.models.segmentation.dense_crf import CrfSettings
     from snellen.training.predict import Predicted
 
 
@@ -28,6 +29,8 @@ def predict(
     *,
     threshold: float | None = None,
     pipeline: bool = True,
+    masks: str | Path | None = None,
+    crf: "CrfSettings | bool" = False,
     progress: Progress = silent,
 ) -> pl.DataFrame:
     """Run the model of the run folder `run` on images and folders of images.
@@ -37,6 +40,9 @@ def predict(
     `pipeline.json` (`evaluate --fix` writes it), it is applied unless `pipeline` is false: its suppression, its
     calibration of the scores, its thresholds. Detections below `threshold` are left out; None: below the pipeline's,
     else below 0.25. Raises UseError when there is no run or no image, or the pipeline cannot be used.
+
+    A run that segments returns one row an image and class: image, class_name, share of its pixels, mask, error; `masks`
+    is a folder for the class maps (PNG), `crf` refines them by a dense CRF, with its default settings or given ones.
     """
     from snellen.training.predict import NMS_IOU, load_run
     from snellen.training.predict import predict as run_model
@@ -45,6 +51,18 @@ def predict(
     if not files:
         raise UseError("no image to predict on: name image files, or folders that hold some")
     model, recipe, class_names = load_run(Path(run))
+    if recipe.task == "segmentation":
+        from snellen.data.records import clean
+        from snellen.models.segmentation.dense_crf import CrfSettings
+        from snellen.verbs.predict_maps import predict_class_maps
+
+        return predict_class_maps(
+            model, recipe, class_names, {clean(str(file)): file for file in files},
+            masks=Path(masks) if masks is not None else None, crf=CrfSettings() if crf is True else crf or None,
+            progress=progress,
+        )  # fmt: skip
+    if masks is not None or crf:
+        raise UseError(f"{run}: masks and a CRF are for runs that segment; this one was trained for {recipe.task}")
     steps = pipeline_of(run) if pipeline else None
     lowest = DEFAULT_THRESHOLD if threshold is None else threshold
     if steps is None:
