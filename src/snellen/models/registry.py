@@ -11,9 +11,11 @@ from snellen.errors import UseError
 from snellen.models.backbones import SmallResNetClassifier
 from snellen.models.classical import FEATURE_NAMES, is_classical
 from snellen.models.detection import DARKNETS, DETECTORS, builder, split_name
+from snellen.models.lenet import LeNet
 from snellen.models.segmentation import OWN, build_segmenter, known_segmenter, segmenter_names, split_segmenter
 
 OWN_CLASSIFIER = "small-resnet"
+OWN_CLASSIFIERS = (OWN_CLASSIFIER, "lenet")
 TASKS = ("classification", "detection", "segmentation")
 
 
@@ -31,7 +33,7 @@ def model_names(task: str) -> list[str]:
     if task == "segmentation":
         return segmenter_names()
     if task == "classification":
-        return [OWN_CLASSIFIER, *_classifiers()]
+        return [*OWN_CLASSIFIERS, *_classifiers()]
     raise ModelError(f"no network for task {task!r}: {' or '.join(TASKS)}")
 
 
@@ -97,7 +99,7 @@ def create(
     if num_classes < 1:
         raise ModelError(f"a network needs at least one class, got num_classes={num_classes}")
     check_name(name, task)
-    if pretrained and (name in (OWN_CLASSIFIER, *OWN) or (name in DETECTORS and "_" not in name)):
+    if pretrained and (name in (*OWN_CLASSIFIERS, *OWN) or (name in DETECTORS and "_" not in name)):
         raise ModelError(f"{name} has no published weights: name another network, or leave out pretrained")
     if is_classical(name):
         raise ModelError(f"{name} is no network but features and an estimator: `train` and `exam` take it")
@@ -132,6 +134,8 @@ def _build(
         return build_segmenter(name, num_classes, image_size=image_size, pretrained=pretrained)
     if name == OWN_CLASSIFIER:
         return SmallResNetClassifier(num_classes, stem_stride=1 if image_size <= 64 else 2)
+    if name == "lenet":
+        return LeNet(num_classes, image_size)
     if timm.is_model(name):
         model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
         return model

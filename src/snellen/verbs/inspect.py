@@ -126,7 +126,7 @@ def subject_of(
     """The network that `model` stands for; see `inspect`."""
     from torch import nn
 
-    from snellen.models.registry import OWN_CLASSIFIER, create, known
+    from snellen.models.registry import OWN_CLASSIFIERS, create, known
     from snellen.network.files import is_network_file, load_network
     from snellen.network.program import program_module
     from snellen.network.resolve import load_model
@@ -142,8 +142,9 @@ def subject_of(
     if facts is not None:
         recipe = default_recipe(facts, model=model, **({"image_size": input_size} if input_size else {}))
         return Subject(model, build_model(facts, recipe), recipe.image_size)
-    if model == OWN_CLASSIFIER or known(model, "detection"):
-        task = "classification" if model == OWN_CLASSIFIER else "detection"
+    own = [task for task in ("detection", "segmentation") if known(model, task)]
+    if model in OWN_CLASSIFIERS or own:
+        task = own[0] if own else "classification"
         classes = num_classes or DEFAULT_CLASSES[task]
         return Subject(model, create(model, task=task, num_classes=classes, image_size=size), size)
     name = model
