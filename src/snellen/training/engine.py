@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 
@@ -23,6 +24,8 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         if not torch.distributed.is_torchelastic_launched():
             raise UseError("sharded: there is one process; start several with torchrun --nproc-per-node=N")
         plugin = FullyShardedDataParallelPlugin(fsdp_version=2, reshard_after_forward=True)
+    # It keeps the precision of its first object for the life of the process; another run may have another one.
+    AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision_of(recipe), cpu=not torch.cuda.is_available(), fsdp_plugin=plugin)
 
 

@@ -123,14 +123,14 @@ def of_recipe(
     from snellen.experiments.gather import preflight_facts
     from snellen.experiments.pictures import input_pictures
     from snellen.experiments.snapshot import generators_kept
+    from snellen.training.folds import split_of
     from snellen.training.prepare import build_model
     from snellen.training.samples import Samples, collate, epoch_batches
-    from snellen.training.splits import split_examples
     from snellen.training.tasks import task_of
     from snellen.training.trainer import make_optimizer
 
     with generators_kept():
-        split = split_examples(facts, recipe.seed)
+        split = split_of(facts, recipe)
         network = model if model is not None else build_model(facts, recipe, split)
         rows = [int(i) for i in epoch_batches(len(split.train), recipe.batch_size, recipe.seed, 0)[0]]
         samples = Samples(Path(facts.root), [split.train[i] for i in rows], recipe, augment=True)
