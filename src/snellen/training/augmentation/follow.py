@@ -53,7 +53,9 @@ def moved_boxes(boxes: Tensor, motion: Motion, size: int) -> tuple[Tensor, Tenso
         seen = _inside(quad, size)
         whole = _area(quad)
         if len(seen) > 2 and whole > 0:
-            hulls[i], shares[i] = np.concatenate([seen.min(axis=0), seen.max(axis=0)]), _area(seen) / whole
+            # A cut may miss the edge by a rounding.
+            hulls[i] = np.clip(np.concatenate([seen.min(axis=0), seen.max(axis=0)]), 0, size)
+            shares[i] = _area(seen) / whole
     return torch.from_numpy(hulls.astype(np.float32)), torch.from_numpy(shares.astype(np.float32))
 
 
