@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from snellen.models.backbones import conv_norm
 from snellen.models.detection.base import Assignment, Detector, Found, Target
-from snellen.models.detection.parts.anchors import default_boxes, default_scales, default_sides
+from snellen.models.detection.parts.anchors import CELLS_PER_ANCHOR, default_boxes, default_scales, default_sides
 from snellen.models.detection.parts.box_coder import decode, encode
 from snellen.models.detection.parts.dense import DenseOutputs, assign_by_iou, by_anchor, positives, suppressed
 from snellen.models.detection.parts.losses import smooth_l1
@@ -192,10 +192,12 @@ class HalvedMaps(nn.Module):
             for i in range(extra)
         )
         self.channels = [*body.channels, *inputs[1:]]
+        # A name for each of the backbone's maps, whatever it calls the layers they come out of.
+        self.taps = nn.ModuleList(nn.Identity() for _ in body.channels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x_NCHW -> maps, finest first."""
-        maps = list(self.body(x))
+        maps = [tap(level) for tap, level in zip(self.taps, self.body(x), strict=True)]
         for block in self.extra:
             maps.append(block(maps[-1]))
         return maps
@@ -287,11 +289,13 @@ def build(
         sides = default_sides(scales, [[2.0], *[[2.0, 3.0]] * (levels - 1)])
     else:
         sides = [[[side / image_size for side in wh] for wh in level] for level in anchors]
-        # Levels after the last with boxes would have no part in the result.
-        while len(sides) > 3 and not sides[-1]:
+        while len(sides) > len(STRIDES) and not sides[-1]:
             sides.pop()
+        if not sides[-1]:
+            # Without a box there the last layers would have no part in the result.
+            sides[-1] = [[min(CELLS_PER_ANCHOR * STRIDES[-1] / image_size, 1.0)] * 2]
     maps = HalvedMaps(features(backbone, STRIDES, pretrained), extra=max(0, len(sides) - len(STRIDES)))
-    names = ["backbone.body"] * 3 + [f"backbone.extra.{i}" for i in range(len(maps.extra))]
+    names = [f"backbone.{part}.{i}" for part in ("taps", "extra") for i in range(len(getattr(maps, part)))]
     model = Ssd(
         num_classes,
         image_size=image_size,

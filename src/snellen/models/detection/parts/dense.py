@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou, clip_boxes_to_image
 
 from snellen.models.detection.base import Assignment, Found, Target
+from snellen.models.detection.parts.nms import batched_nms
 
 
 @dataclass(frozen=True)
