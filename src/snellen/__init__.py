@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from snellen.verbs.evaluate import evaluate as evaluate
     from snellen.verbs.exam import exam as exam
     from snellen.verbs.explain import explain as explain
+    from snellen.verbs.export import export as export
     from snellen.verbs.fix import fix as fix
     from snellen.verbs.inspect import inspect as inspect
     from snellen.verbs.judge import judge as judge
@@ -62,6 +63,7 @@ _WHERE = {
     "evaluate": ("snellen.verbs.evaluate", "evaluate"),
     "exam": ("snellen.verbs.exam", "exam"),
     "explain": ("snellen.verbs.explain", "explain"),
+    "export": ("snellen.verbs.export", "export"),
     "fix": ("snellen.verbs.fix", "fix"),
     "inspect": ("snellen.verbs.inspect", "inspect"),
     "judge": ("snellen.verbs.judge", "judge"),

@@ -7,7 +7,7 @@ import typer
 
 VERBS = (
     "exam", "check", "calibrate", "convert", "inspect", "preflight", "train", "evaluate", "compare",
-    "predict", "demo", "report", "replay", "explain", "rules",
+    "predict", "export", "demo", "report", "replay", "explain", "rules",
 )  # fmt: skip
 
 app = typer.Typer(

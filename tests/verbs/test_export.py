@@ -1,0 +1,173 @@
+"""Exported files against the networks they were made of, and what stands in the way of writing one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import snellen
+from snellen.cli.app import app
+from snellen.errors import UseError
+from snellen.models import create
+from snellen.training import checkpoint
+from snellen.training.export import ExportError, export_model
+from snellen.training.recipe import Recipe
+from snellen.training.run_folder import RunFolder, write_model
+
+CLASSES = ["knife", "fork", "größe 3"]
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+SIZES = {"classification": 32, "detection": 64}
+
+
+def write_run(folder: Path, task: str, name: str) -> nn.Module:
+    """A run folder with an untrained network whose norms have seen something; returns the network."""
+    size = SIZES[task]
+    recipe = Recipe.build({"task": task, "model": name, "image_size": size, "mean": MEAN, "std": STD})
+    torch.manual_seed(0)
+    model = create(name, task=task, num_classes=len(CLASSES), image_size=size)
+    model(torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(1)))
+    folder.mkdir()
+    run = RunFolder(folder)
+    run.recipe.write_text(recipe.to_toml(), encoding="utf-8")
+    write_model(run, CLASSES, None)
+    checkpoint.save_atomically({"model": model.state_dict()}, run.best)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, nn.Module]]:
+    folder = tmp_path_factory.mktemp("export")
+    return {
+        task: (folder / task, write_run(folder / task, task, name))
+        for task, name in (("classification", "small-resnet"), ("detection", "yolov3-tiny"))
+    }
+
+
+def described(text: str, task: str) -> None:
+    told = json.loads(text)
+    assert told["task"] == task
+    assert told["class_names"] == CLASSES
+    assert told["image_size"] == SIZES[task]
+    assert (tuple(told["mean"]), tuple(told["std"])) == (MEAN, STD)
+    assert list(told["outputs"]) == (["logits"] if task == "classification" else ["boxes", "scores"])
+
+
+def said(model: nn.Module, x: Tensor, task: str) -> list[Tensor]:
+    with torch.no_grad():
+        return [model(x)] if task == "classification" else list(model.decoded(model(x)))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_pt2_says_what_the_network_says(task: str, runs: dict[str, tuple[Path, nn.Module]], tmp_path: Path) -> None:
+    folder, model = runs[task]
+    done = snellen.export(folder, tmp_path / "new" / "it.pt2")
+    assert done.differences.keys() == done.outputs.keys()
+    extra = {"snellen.json": ""}
+    program = torch.export.load(tmp_path / "new" / "it.pt2", extra_files=extra)
+    described(extra["snellen.json"], task)
+    for images in (1, 5):
+        x = torch.randn(images, 3, SIZES[task], SIZES[task], generator=torch.Generator().manual_seed(images))
+        for got, wanted in zip(program.module()(x), said(model, x, task), strict=True):
+            assert torch.allclose(got, wanted, atol=1e-5)
+
+
+def test_onnx_says_what_the_network_says(
+    runs: dict[str, tuple[Path, nn.Module]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    task = "detection"
+    folder, model = runs[task]
+    path = tmp_path / "it.onnx"
+    app(["export", str(folder), "-o", str(path)], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "largest difference" in printed
+    assert "(N, " in printed
+    file = onnx.load(path)
+    onnx.checker.check_model(file, full_check=True)
+    described({p.key: p.value for p in file.metadata_props}["snellen"], task)
+    x = torch.randn(1, 3, SIZES[task], SIZES[task], generator=torch.Generator().manual_seed(3))
+    session = onnx.reference.ReferenceEvaluator(file)
+    for got, wanted in zip(session.run(None, {"images": x.numpy()}), said(model, x, task), strict=True):
+        assert np.allclose(got, wanted.numpy(), atol=1e-4)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_there_stays_unless_forced(runs: dict[str, tuple[Path, nn.Module]], tmp_path: Path) -> None:
+    folder, _ = runs["classification"]
+    path = tmp_path / "it.pt2"
+    path.write_text("mine")
+    with pytest.raises(UseError, match="--force"):
+        snellen.export(folder, path)
+    assert path.read_text() == "mine"
+    snellen.export(folder, path, force=True)
+    assert path.stat().st_size > 1000
+    for name, said in (("it", "end the name"), ("it.pt", "end the name")):
+        with pytest.raises(UseError, match=said):
+            snellen.export(folder, tmp_path / name)
+    with pytest.raises(UseError, match="is a folder"):
+        snellen.export(folder, tmp_path, format="pt2")
+    with pytest.raises(UseError, match="not a run folder"):
+        snellen.export(tmp_path, tmp_path / "other.pt2")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Odd(nn.Module):
+    """Says something else when it is traced, or cannot be traced at all."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("offset", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.mean(dim=(2, 3)))
+        if self.kind == "differs" and torch.compiler.is_compiling():
+            out = out + 0.01
+        if self.kind == "nan":
+            out = out / 0 * 0
+        if self.kind == "looks" and x.sum() > 0:
+            out = -out
+        if self.kind == "counts" and len(x) == 2:
+            out = -out
+        return out
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("differs", "differs from the original"), ("nan", "by nan"),
+     ("looks", "Odd cannot be exported to pt2"), ("counts", "Odd cannot be exported to pt2")],
+)  # fmt: skip
+def test_a_file_that_would_differ_is_not_kept(kind: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "it.pt2"
+    path.write_text("the old one")
+    torch.manual_seed(0)
+    with pytest.raises(ExportError, match=reason) as caught:
+        export_model(Odd(kind), path, format="pt2", image_size=16)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "the old one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create("small-resnet", task="classification", num_classes=2, image_size=32).train()
+    model.backbone.eval()  # type: ignore[operator, union-attr]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    export_model(model, tmp_path / "it.pt2", format="pt2", image_size=32)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [model.training, model.backbone.training, model.head.training] == [True, False, True]  # type: ignore[union-attr]
+
+
+def test_two_stages_say_why_not(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create("faster-rcnn-fpn", task="detection", num_classes=2, image_size=64)
+    with pytest.raises(ExportError, match="depend on what it sees"):
+        export_model(model, tmp_path / "it.pt2", format="pt2", image_size=64)
+    assert not list(tmp_path.iterdir())
