@@ -1,6 +1,7 @@
 """`snellen train`."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -22,6 +23,15 @@ FixOption = Annotated[
     bool,
     typer.Option("--fix", help="Then train anew with what the findings change safely; the better run is kept."),
 ]
+FindLrOption = Annotated[
+    bool, typer.Option("--find-lr", help="Sweep the learning rates first and train at the one found; --set lr=auto.")
+]
+FoldsOption = Annotated[
+    int, typer.Option("--folds", min=0, help="Cross-validation: that many runs, each with another part held out.")
+]
+BagsOption = Annotated[
+    int, typer.Option("--bags", min=0, help="That many runs, each on as many images drawn with replacement.")
+]
 UnsafeOption = Annotated[
     bool, typer.Option("--unsafe-fixes", help="With --fix: also what changes the loss, the network or its decay.")
 ]
@@ -42,6 +52,9 @@ def train(
     recipe: RecipeOption = None,
     set_: SetOption = None,
     no_preflight: NoPreflightOption = False,
+    find_lr: FindLrOption = False,
+    folds: FoldsOption = 0,
+    bags: BagsOption = 0,
     fix: FixOption = False,
     unsafe_fixes: UnsafeOption = False,
     select: SelectOption = None,
@@ -63,6 +76,12 @@ def train(
         "settings": settings, "preflight": not no_preflight,
         **common.recipe_overrides(set_, epochs=epochs, pretrained=pretrained or None),
     }  # fmt: skip
+    if find_lr:
+        options.setdefault("lr", "auto")
+    if folds or bags:
+        if fix:
+            raise UseError("--fix changes one run after the other: find the recipe first, then use --folds or --bags")
+        _train_many(data, folds, bags, options, format)
     with common.progress_bar() as progress:
         if fix:
             done = train_and_fix(data, unsafe=unsafe_fixes, progress=progress, **options)
@@ -75,3 +94,17 @@ def train(
         typer.echo(str(done), err=aside)
     typer.echo(f"run: {result.folder}", err=aside)
     raise typer.Exit(common.exit_code(result))
+
+
+def _train_many(data: Path, folds: int, bags: int, options: dict[str, Any], form: Format) -> NoReturn:
+    from snellen.verbs.train_many import train_many
+
+    if options.get("model") is None:
+        del options["model"]
+    with common.progress_bar() as progress:
+        done = train_many(data, folds=folds, bags=bags, progress=progress, **options)
+    for name, result in done.results.items():
+        typer.echo(f"== {name}", err=form is not Format.TEXT)
+        common.write_result(result, form, None)
+    typer.echo(f"{done}\nruns: {done.folder}", err=form is not Format.TEXT)
+    raise typer.Exit(max(common.exit_code(result) for result in done.results.values()))

@@ -1,6 +1,7 @@
 """Predictions of a trained network, as the table that `snellen.evaluation` scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,9 +21,12 @@ from snellen.models.classical import is_classical
 from snellen.models.detection.base import Found
 from snellen.progress import Progress, silent
 from snellen.training import checkpoint
+from snellen.training.ensemble import Ensemble
+from snellen.training.members import Members, read_members
 from snellen.training.pixels import fit_frame
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunError, RunFolder, read_model
+from snellen.training.snapshots import snapshot_files
 from snellen.training.splits import LEDGER
 
 COLUMNS = list(PREDICTIONS)[:7]
@@ -44,12 +48,16 @@ class Predicted:
     """Image -> why it could not be read."""
 
 
-def load_run(folder: Path) -> tuple[nn.Module, Recipe, list[str]]:
+def load_run(folder: Path, *, together: bool = True) -> tuple[nn.Module, Recipe, list[str]]:
     """The network of a run with its best weights (the last ones when no epoch was finished), recipe, class names.
 
-    On the CPU, in eval mode. Raises RunError, RecipeError or CheckpointError.
+    On the CPU, in eval mode. A folder of folds or bags, and with `together` the snapshots that a recipe asks for, are
+    an `Ensemble`. Raises RunError, RecipeError or CheckpointError.
     """
     run = RunFolder(folder)
+    members = read_members(folder)
+    if members is not None:
+        return _load_members(folder, members)
     if not run.recipe.is_file():
         raise RunError(f"{folder}: not a run folder: recipe.toml is missing")
     recipe, class_names, anchors = read_model(run)
@@ -64,12 +72,26 @@ def load_run(folder: Path) -> tuple[nn.Module, Recipe, list[str]]:
         image_size=recipe.image_size,
         anchors=anchors,
     )
-    state = checkpoint.load(run.best if run.best.is_file() else run.last)
-    try:
-        model.load_state_dict(state["model"])
-    except (KeyError, RuntimeError) as error:
-        raise RunError(f"{folder}: the weights do not fit {recipe.model}: {str(error).splitlines()[0]}") from error
-    return model.eval(), recipe, class_names
+    snapshots = snapshot_files(run) if together and recipe.snapshots else []
+    files = snapshots or [run.best if run.best.is_file() else run.last]
+    networks = [deepcopy(model) for _ in files[1:]] + [model]
+    for network, file in zip(networks, files, strict=True):
+        try:
+            network.load_state_dict(checkpoint.load(file)["model"])
+        except (KeyError, RuntimeError) as error:
+            raise RunError(f"{folder}: the weights do not fit {recipe.model}: {str(error).splitlines()[0]}") from error
+    return (Ensemble(networks) if snapshots else model).eval(), recipe, class_names
+
+
+def _load_members(folder: Path, members: Members) -> tuple[nn.Module, Recipe, list[str]]:
+    """The networks of several runs as one, the recipe of the first, and the class names of them all."""
+    loaded = [load_run(folder / name) for name in members.names if RunFolder(folder / name).best.is_file()]
+    if not loaded:
+        raise RunError(f"{folder}: none of its {members.count} {members.kind} has finished an epoch")
+    _, recipe, class_names = loaded[0]
+    if any(names != class_names or other.task != recipe.task for _, other, names in loaded):
+        raise RunError(f"{folder}: its runs are of different classes or tasks")
+    return Ensemble([model for model, _, _ in loaded]).eval(), recipe, class_names
 
 
 def load_ledger(folder: Path) -> pl.DataFrame | None:

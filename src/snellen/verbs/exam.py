@@ -13,6 +13,7 @@ from snellen.result import Result
 from snellen.verbs.evaluate import score_model
 from snellen.verbs.preflight import of_recipe
 from snellen.verbs.run_folder import chosen_recipe, new_run_folder, write_run
+from snellen.verbs.tuning import tuned, without_auto
 from snellen.verbs.watched import train_watched
 from snellen.watching.facts import RunFacts
 
@@ -72,6 +73,7 @@ def exam(
     if isinstance(model, str):
         overrides["model"] = model
     # Before the images are measured, which may take an hour.
+    overrides, auto = without_auto(overrides)
     check_overrides(overrides)
     if "model" in overrides:
         check_name(overrides["model"])
@@ -82,6 +84,8 @@ def exam(
 
     final = chosen_recipe(facts, folder, recipe, resume, overrides)
     ready = model if model is not None and not isinstance(model, str) else None
+    if auto and not resume:
+        final = tuned(facts, final, auto, overrides, model=ready, loss=loss, progress=progress)
     classical = ready is None and is_classical(final.model)
     network_facts = None
     if not classical:  # Features and an estimator have no layers to look at.

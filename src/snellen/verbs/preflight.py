@@ -15,7 +15,7 @@ from snellen.watching.facts import RunFacts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import nn
     from torch.optim import Optimizer
 
     from snellen.data.facts import DataFacts
@@ -118,36 +118,18 @@ def of_recipe(
     A network of the recipe is built anew, so that the training's own is not met; the caller's `model` is put back bit
     for bit. Random generators are as before. Raises UseError when there is nothing to train on.
     """
-    import torch
-
     from snellen.experiments.gather import preflight_facts
     from snellen.experiments.pictures import input_pictures
     from snellen.experiments.snapshot import generators_kept
-    from snellen.training.folds import split_of
-    from snellen.training.prepare import build_model
-    from snellen.training.samples import Samples, collate, epoch_batches
-    from snellen.training.tasks import task_of
-    from snellen.training.trainer import make_optimizer
+    from snellen.training.rehearsal import rehearsal_of
 
     with generators_kept():
-        split = split_of(facts, recipe)
-        network = model if model is not None else build_model(facts, recipe, split)
-        rows = [int(i) for i in epoch_batches(len(split.train), recipe.batch_size, recipe.seed, 0)[0]]
-        samples = Samples(Path(facts.root), [split.train[i] for i in rows], recipe, augment=True)
-        if not len(samples):
+        trial = rehearsal_of(facts, recipe, model=model, loss=loss)
+        if not trial.batches:
             nothing: dict[str, Any] = dict(RunFacts.empty_tables())
             return RunFacts(**nothing, finished=False), {}
-        task = task_of(recipe, split, network, samples)
-        device = next(network.parameters()).device
-        batch = collate([samples[i] for i in range(len(samples))]).to(device)
-        mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (recipe.mean, recipe.std))
-        x = (batch.images.float() - mean) / std
-        targets = task.targets(batch)
-
-        def loss_fn(outputs: Any, wanted: Any) -> "Tensor":
-            terms = task.loss(outputs, wanted, loss).terms.values()
-            return torch.stack([t.total / t.weight.clamp(min=1) for t in terms]).sum()
-
-        optimizer = make_optimizer(network, recipe)
-        found, _ = preflight_facts(network, (x, targets), loss_fn, optimizer, seconds=seconds, progress=progress)
-        return found, input_pictures(x, targets)
+        batch = trial.batches[0]
+        found, _ = preflight_facts(
+            trial.network, batch, trial.loss_fn, trial.optimizer, seconds=seconds, progress=progress
+        )
+        return found, input_pictures(*batch)

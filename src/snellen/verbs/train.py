@@ -11,6 +11,7 @@ from snellen.result import Result
 from snellen.verbs.facts_for import facts_for
 from snellen.verbs.preflight import of_recipe
 from snellen.verbs.run_folder import chosen_recipe, new_run_folder
+from snellen.verbs.tuning import tuned, without_auto
 from snellen.verbs.watched import train_watched
 from snellen.watching.facts import RunFacts
 
@@ -46,6 +47,7 @@ def train(
 
     if isinstance(model, str):
         overrides["model"] = model
+    overrides, auto = without_auto(overrides)
     check_overrides(overrides)
     if "model" in overrides:
         check_name(overrides["model"])
@@ -55,6 +57,8 @@ def train(
     facts = facts_for(Path(data), task, progress)
     final = chosen_recipe(facts, folder, recipe, resume, overrides)
     ready = model if model is not None and not isinstance(model, str) else None
+    if auto and not resume:
+        final = tuned(facts, final, auto, overrides, model=ready, loss=loss, progress=progress)
     classical = ready is None and is_classical(final.model)
     before: RunFacts | None = None
     pictures: dict[str, bytes] = {}
