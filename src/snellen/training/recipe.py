@@ -327,6 +327,7 @@ def default_recipe(data: DataFacts, **overrides: Any) -> Recipe:
         "image_size": size,
         "epochs": epochs,
         "batch_size": batch,
+        "loss": "ce+dice" if task == "segmentation" else "ce",
         "jitter_scale": 0.1 if classification else 0.2,
         "jitter_colour": 0.2,
         "label_smoothing": 0.05 if classification else 0.0,

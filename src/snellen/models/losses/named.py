@@ -5,6 +5,8 @@ from functools import partial
 from math import log
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.errors import UseError
@@ -58,11 +60,20 @@ def named_loss(
     return lambda logits, targets: {part: loss(logits, targets) for part, loss in chosen.items()}
 
 
-def expected_at_start(name: str, classes: int, gamma: float = 2.0) -> float | None:
-    """The loss of a network that gives all classes the same probability, unweighted; None where it depends on the data.
+def expected_at_start(
+    name: str, classes: int, *, gamma: float = 2.0, pixels_NK: NDArray[np.int64] | None = None
+) -> float | None:
+    """The loss of a network that gives all K classes the same probability, unweighted; None where it is not known.
 
-    Cross-entropy, all of it or of the hardest: ln K. Focal: (1 - 1/K)^gamma ln K.
+    Cross-entropy, all of it or of the hardest: ln K. Focal: (1 - 1/K)^gamma ln K. Lovasz: 1 - 1/K, which is the error
+    of every pixel of a class. Dice: 1 - 2 n / (P + K n) for a class of n of an image's P pixels; it takes `pixels_NK`,
+    those of each class in some images.
     """
-    of = {"ce": log(classes), "ohem-ce": log(classes), "focal": (1 - 1 / classes) ** gamma * log(classes)}
+    even = log(classes)
+    of = {"ce": even, "ohem-ce": even, "focal": (1 - 1 / classes) ** gamma * even, "lovasz": 1 - 1 / classes}
+    if pixels_NK is not None and pixels_NK.any():
+        n = pixels_NK[pixels_NK.any(axis=1)].astype(np.float64)
+        each = 1 - 2 * n / (n.sum(axis=1, keepdims=True) + classes * n)
+        of["dice"] = float((np.where(n > 0, each, 0).sum(axis=1) / (n > 0).sum(axis=1)).mean())
     parts = name.split("+")
     return sum(of[p] for p in parts) if all(p in of for p in parts) else None

@@ -32,16 +32,16 @@ class SegmentationTask:
         self,
         recipe: Recipe,
         class_names: Sequence[str],
-        learned: Sequence[int] | None = None,
-        checked: Sequence[int] | None = None,
+        learned: NDArray[np.int64] | None = None,
+        checked: NDArray[np.int64] | None = None,
     ) -> None:
         """The recipe's loss and metric.
 
         Args:
             recipe: Its loss, class weights and label smoothing.
             class_names: (K,).
-            learned: (K,) pixels of each class among the training images, for class weights.
-            checked: (K,) pixels of each class among the validation images, for the baseline; None: it is not known.
+            learned: (N, K) pixels of each class in training images, for class weights and the loss before learning.
+            checked: (N, K) pixels of each class in validation images, for the baseline; None: it is not known.
 
         Raises:
             UseError: Class weights without a pixel to take them from.
@@ -49,16 +49,18 @@ class SegmentationTask:
         self.classes = len(class_names)
         weights: Tensor | None = None
         if recipe.class_weights != "none":
-            if learned is None or not any(learned):
+            if learned is None or not learned.any():
                 raise UseError(f"class_weights: {recipe.class_weights} needs labelled pixels, and there are none")
-            weights = class_weights(learned, recipe.class_weights)
+            weights = class_weights(torch.from_numpy(learned.sum(axis=0)), recipe.class_weights)
         options = {"focal": {"gamma": recipe.focal_gamma}, "ce": {"label_smoothing": recipe.label_smoothing}}
         self._loss = named_loss(recipe.loss, class_weights=weights, options=options)
         self.loss_kind = LOSS_KINDS.get(recipe.loss, recipe.loss)
         self.foreground = self.classes == 2 and names_background(class_names)
         self.metric_name = "foreground IoU" if self.foreground else "mIoU"
-        self.initial_loss_expected = expected_at_start(recipe.loss, self.classes, recipe.focal_gamma)
-        self.baseline_metric = _best_constant(checked, self.foreground) if checked is not None else None
+        self.initial_loss_expected = expected_at_start(
+            recipe.loss, self.classes, gamma=recipe.focal_gamma, pixels_NK=learned if weights is None else None
+        )
+        self.baseline_metric = _best_constant(checked.sum(axis=0), self.foreground) if checked is not None else None
 
     def targets(self, batch: Batch) -> Tensor:
         """Class maps (N, S, S) int64."""
@@ -92,14 +94,12 @@ class SegmentationTask:
         return _headline(confusion, self.foreground) if confusion.any() else None
 
 
-def class_pixels(samples: Samples, classes: int) -> list[int]:
-    """(K,) labelled pixels of each class at the size of the input, in up to `MOST_COUNTED` images."""
-    counts = np.zeros(classes, dtype=np.int64)
-    for row in range(0, len(samples), -(-len(samples) // MOST_COUNTED) or 1):
-        labels = samples.plain(row).masks
-        if labels is not None:
-            counts += np.bincount(labels.numpy().ravel(), minlength=256)[:classes]
-    return [int(n) for n in counts]
+def class_pixels(samples: Samples, classes: int) -> NDArray[np.int64]:
+    """(N, K) labelled pixels of each class at the size of the input, in up to `MOST_COUNTED` images."""
+    rows = range(0, len(samples), max(1, -(-len(samples) // MOST_COUNTED)))
+    maps = [m.numpy() for row in rows if (m := samples.plain(row).masks) is not None]
+    counts = [np.bincount(m.ravel(), minlength=256)[:classes] for m in maps]
+    return np.array(counts, dtype=np.int64).reshape(-1, classes)
 
 
 def _headline(confusion: NDArray[np.int64], foreground: bool) -> float | None:
@@ -111,9 +111,8 @@ def _headline(confusion: NDArray[np.int64], foreground: bool) -> float | None:
     return float((hits[there] / union[there]).mean())
 
 
-def _best_constant(pixels: Sequence[int], foreground: bool) -> float | None:
-    """The metric of the best class said everywhere."""
-    counts = np.asarray(pixels, dtype=np.int64)
+def _best_constant(counts: NDArray[np.int64], foreground: bool) -> float | None:
+    """The metric of the best class said everywhere, of (K,) pixels."""
     values = []
     for k in range(len(counts)):
         confusion = np.zeros((len(counts), len(counts)), dtype=np.int64)
