@@ -120,6 +120,16 @@ class CenterNet(Detector):
             found.append(suppressed(boxes, scores[scores >= min_score], labels, self.image_size, nms_iou, limit))
         return found
 
+    def decoded(self, outputs: HeatOutputs) -> tuple[Tensor, Tensor]:
+        """Boxes (N, A, 4) xyxy input pixels and scores (N, A, K): 0 where a neighbouring cell is hotter."""
+        heat_NKhw = outputs.heat.sigmoid()
+        peak_NKhw = heat_NKhw * (heat_NKhw == max_pool2d(heat_NKhw, 3, 1, 1))
+        height, width = heat_NKhw.shape[2:]
+        ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        corner_A2 = torch.stack([xs, ys], dim=-1).reshape(-1, 2).to(outputs.shifts.device)
+        centre, half = corner_A2 + outputs.shifts, outputs.sizes / 2
+        return torch.cat([centre - half, centre + half], dim=-1) * STRIDE, peak_NKhw.flatten(2).transpose(1, 2)
+
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """(module whose output feeds the heads, no anchor sides)."""
         return [("backbone.neck.smooth.0", [])]

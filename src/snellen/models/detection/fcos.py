@@ -183,6 +183,11 @@ class Fcos(Detector):
             found.append(suppressed(boxes, scores, labels, self.image_size, nms_iou, limit))
         return found
 
+    def decoded(self, outputs: FcosOutputs) -> tuple[Tensor, Tensor]:
+        """Boxes (N, A, 4) xyxy input pixels and scores (N, A, K), before suppression."""
+        scores = outputs.logits[..., self.idle :].sigmoid() * outputs.centreness[..., None].sigmoid()
+        return boxes_of(outputs.offsets, outputs.anchors), scores.sqrt()
+
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """(module whose output feeds the head, no anchor sides), finest first."""
         return [(name, []) for name in self.names]

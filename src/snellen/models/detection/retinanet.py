@@ -169,6 +169,10 @@ class RetinaNet(Detector):
             found.append(suppressed(boxes, scores, labels, self.image_size, nms_iou, limit))
         return found
 
+    def decoded(self, outputs: DenseOutputs) -> tuple[Tensor, Tensor]:
+        """Boxes (N, A, 4) xyxy input pixels and scores (N, A, K), before suppression."""
+        return decode(outputs.offsets, outputs.anchors), outputs.logits[..., self.idle :].sigmoid()
+
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """(module whose output feeds the head, anchor sides w1, h1, w2, h2 ... in input pixels), finest first."""
         return [(name, [v for wh in level for v in wh]) for name, level in zip(self.names, self.sides, strict=True)]

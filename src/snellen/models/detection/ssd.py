@@ -149,6 +149,10 @@ class Ssd(Detector):
             found.append(suppressed(boxes, scores, labels, self.image_size, nms_iou, limit))
         return found
 
+    def decoded(self, outputs: DenseOutputs) -> tuple[Tensor, Tensor]:
+        """Boxes (N, A, 4) xyxy input pixels and scores (N, A, K), before suppression."""
+        return decode(outputs.offsets, outputs.anchors, CODER_WEIGHTS), outputs.logits.softmax(-1)[..., 1:]
+
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """(module whose output feeds the head, anchor sides w1, h1, w2, h2 ... in input pixels), finest first."""
         size = self.image_size

@@ -136,6 +136,10 @@ class SsdLite(Detector):
             found.append(suppressed(boxes, scores, labels, self.image_size, nms_iou, limit))
         return found
 
+    def decoded(self, outputs: DenseOutputs) -> tuple[Tensor, Tensor]:
+        """Boxes (N, A, 4) xyxy input pixels and scores (N, A, K), before suppression."""
+        return decode(outputs.offsets, outputs.anchors), outputs.logits.sigmoid()
+
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """(module whose output feeds the head, anchor sides w1, h1, w2, h2 ... in input pixels), finest first."""
         return [(f"neck.smooth.{i}", [side for wh in self.anchor_sides[i] for side in wh]) for i in self.levels]
