@@ -11,20 +11,15 @@ The papers write this as an N x N matrix for the sake of a GPU. Here, on the CPU
 for the others f is 1 and nothing comes of them.
 """
 
-import math
 from typing import Literal
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.models.detection.parts.nms import Ints, as_arrays, best_first
-from snellen.models.detection.parts.shelves import WIDTHS, Shelves, on_shelves, overlap, stretch
-
-LARGEST, LINEAR, GAUSSIAN = range(3)
-"""What the worse box of each pair gathers: the largest IoU, or the least decay."""
+from snellen.models.detection.parts.nms import Floats, Ints, as_arrays, best_first
+from snellen.models.detection.parts.overlaps import GAUSSIAN, LARGEST, LINEAR, gather
 
 
 def fast_nms(boxes_xyxy: Tensor, scores: Tensor, iou: float, labels: Tensor | None = None) -> Tensor:
@@ -40,7 +35,7 @@ def fast_nms(boxes_xyxy: Tensor, scores: Tensor, iou: float, labels: Tensor | No
     """
     boxes, score, label = as_arrays(boxes_xyxy, scores, labels)
     order = best_first(score)
-    largest = _gathered(on_shelves(boxes), order, label, LARGEST, 0.0, np.zeros(0))
+    largest = _gathered(boxes, order, label, LARGEST, 0.0, np.zeros(0))
     return torch.from_numpy(order[largest[order] <= iou]).to(boxes_xyxy.device)
 
 
@@ -72,48 +67,18 @@ def matrix_nms(
     if decay not in ("linear", "gaussian") or sigma <= 0:
         raise ValueError(f"no such decay: {decay}, sigma {sigma}")
     boxes, score, label = as_arrays(boxes_xyxy, scores, labels)
-    order, shelves = best_first(score), on_shelves(boxes)
-    largest = _gathered(shelves, order, label, LARGEST, sigma, np.zeros(0))
+    order = best_first(score)
+    largest = _gathered(boxes, order, label, LARGEST, sigma, np.zeros(0))
     kind = GAUSSIAN if decay == "gaussian" else LINEAR
-    left = score * _gathered(shelves, order, label, kind, sigma, largest)
+    left = score * _gathered(boxes, order, label, kind, sigma, largest)
     rows = best_first(left.astype(score.dtype))
     rows = rows[left[rows] >= min_score]
     return torch.from_numpy(rows).to(scores.device), torch.from_numpy(left[rows]).to(scores)
 
 
 def _gathered(
-    shelves: Shelves, order: Ints, labels: Ints, kind: int, sigma: float, largest: NDArray[np.float64]
+    boxes: Floats, order: Ints, labels: Ints, kind: int, sigma: float, largest: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    return _gather(shelves.rows, shelves.corners, shelves.starts, rank, labels, kind, sigma, largest)
-
-
-@njit(cache=True, error_model="numpy")
-def _gather(rows, corners, starts, rank, labels, kind, sigma, largest):  # type: ignore[no-untyped-def]
-    by_label = len(labels) > 0
-    out = np.zeros(len(rank)) if kind == LARGEST else np.ones(len(rank))
-    for shelf in range(WIDTHS):
-        for own in range(starts[shelf], starts[shelf + 1]):
-            for other in range(shelf, WIDTHS):  # each pair once, from the narrower or left one
-                if starts[other] == starts[other + 1]:
-                    continue
-                first, last = stretch(corners, starts, other, own)
-                if other == shelf:
-                    first = own + 1
-                for place in range(first, last):
-                    if by_label and labels[rows[own]] != labels[rows[place]]:
-                        continue
-                    iou = overlap(corners, own, place)
-                    if iou == 0:
-                        continue
-                    better, worse = rows[own], rows[place]
-                    if rank[better] > rank[worse]:
-                        better, worse = worse, better
-                    if kind == LARGEST:
-                        out[worse] = max(out[worse], iou)
-                    elif kind == GAUSSIAN:
-                        out[worse] = min(out[worse], math.exp((largest[better] ** 2 - iou**2) / sigma))
-                    elif largest[better] < 1:
-                        out[worse] = min(out[worse], (1 - iou) / (1 - largest[better]))
-    return out
+    return gather(boxes, rank, labels, kind, sigma, largest)

@@ -3,7 +3,14 @@
 Girshick 2014, "R-CNN" (arXiv:1311.2524), sec. 2.2: a box is rejected if it overlaps a better kept one by more than a
 threshold. Zheng 2020, "Distance-IoU loss" (arXiv:1911.08287), eq. 12: the overlap less the distance of the centres.
 
-On the CPU this is a loop compiled by numba, on a GPU torchvision's operator; what is kept is the same to the box.
+On a GPU this is torchvision's operator; on the CPU a compiled loop over a grid of place and size, which changes time
+and never the result. IoU > t forces each side's ratio above t, and for the centres' distance along each axis
+
+    |x_i - x_j| < (w_i + w_j) / 2 * (1 - t) / (1 + t),
+
+because IoU is at most the overlap along one axis. A box stands in one cell: its level is the power of two of its longer
+side, the cells of a level are as long as the least of those sides. So only a few cells of a few levels can hold a box
+that suppresses another. Cells are found by hashing; a chain may hold boxes of other cells, which costs time only.
 """
 
 import math
@@ -15,8 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import ops
 
-from snellen.models.detection.parts.grid import LEVELS, SLACK, bucket, has_place, level_of, side_of, table_mask
-
+SLACK = 1e-5
+"""IoU is rounded in float32: bounds are drawn this much wider."""
+LEVELS = 64
+MIDDLE = 32
+"""Level of sides from 1 to 2 px."""
+FARTHEST = 2.0**27
+"""Cells from the origin up to which places are told apart."""
 FEW = 500
 """Boxes up to which comparing with every kept one is faster than the grid."""
 LEAST_IOU = 0.1
@@ -175,7 +187,7 @@ def _in_grid(boxes, order, labels, limit, diou):  # type: ignore[no-untyped-def]
     own = np.zeros(n, np.int64)
     t = limit * (1 - SLACK)
     near, reach = (1 - t) / (1 + t) / 2, math.ceil(math.log2(1 / t))
-    mask = table_mask(n)
+    mask = _table_mask(n)
     heads, following = np.full(mask + 1, -1, np.int32), np.empty(n, np.int32)
     filled = np.zeros(LEVELS, np.bool_)
     for place in range(n):
@@ -187,27 +199,31 @@ def _in_grid(boxes, order, labels, limit, diou):  # type: ignore[no-untyped-def]
             count += 1
             continue
         area, hit, label = width * height, False, labels[i] if by_label else 0
-        level, x, y = level_of(width, height), (x1 + x2) / 2.0, (y1 + y2) / 2.0
+        level, x, y = _level_of(width, height), (x1 + x2) / 2.0, (y1 + y2) / 2.0
         for step in range(2 * reach + 1):
             # Its own level first, where a suppressor most likely is.
             other = level + (step + 1) // 2 * (1 if step % 2 else -1)
             if hit or not 0 <= other < LEVELS or not filled[other]:
                 continue
-            cell = side_of(other)
+            cell = _side_of(other)
             rx = (width + min(width / t, 2 * cell)) * near
             ry = (height + min(height / t, 2 * cell)) * near
             first, last = math.floor((x - rx) / cell), math.floor((x + rx) / cell)
             for row in range(math.floor((y - ry) / cell), math.floor((y + ry) / cell) + 1):
                 for column in range(first, last + 1):
-                    k = heads[bucket(other, column, row, label, mask)]
+                    slot = _bucket(other, column, row, label, mask)
+                    k, before = heads[slot], -1
                     while k >= 0:
                         if x1s[k] < x2 and x2s[k] > x1 and y1s[k] < y2 and y2s[k] > y1 and own[k] == label:
                             overlap = _overlap(x1s[k], y1s[k], x2s[k], y2s[k], areas[k], x1, y1, x2, y2, area, diou)
                             if overlap > limit:
                                 hit = True
                                 break
-                        k = following[k]
+                        before, k = k, following[k]
                     if hit:
+                        if before >= 0:
+                            # What suppressed one is likely to suppress the next: to the front of its chain.
+                            following[before], following[k], heads[slot] = following[k], heads[slot], k
                         break
                 if hit:
                     break
@@ -217,8 +233,8 @@ def _in_grid(boxes, order, labels, limit, diou):  # type: ignore[no-untyped-def]
         count += 1
         x1s[actives], y1s[actives], x2s[actives], y2s[actives], areas[actives] = x1, y1, x2, y2, area
         own[actives] = label
-        cell = side_of(level)
-        slot = bucket(level, math.floor(x / cell), math.floor(y / cell), label, mask)
+        cell = _side_of(level)
+        slot = _bucket(level, math.floor(x / cell), math.floor(y / cell), label, mask)
         following[actives] = heads[slot]
         heads[slot] = actives
         filled[level] = True
@@ -230,6 +246,45 @@ def _in_grid(boxes, order, labels, limit, diou):  # type: ignore[no-untyped-def]
 def _all_have_places(boxes):  # type: ignore[no-untyped-def]
     for i in range(len(boxes)):
         x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
-        if x2 > x1 and y2 > y1 and not has_place(x1, y1, x2, y2):
+        if x2 > x1 and y2 > y1 and not _has_place(x1, y1, x2, y2):
             return False
     return True
+
+
+@njit(cache=True, error_model="numpy")
+def _level_of(width, height):  # type: ignore[no-untyped-def]
+    """Level of a box with positive finite sides; outside 0..LEVELS - 1 it has no place in the grid."""
+    return math.frexp(max(width, height))[1] - 1 + MIDDLE
+
+
+@njit(cache=True, error_model="numpy")
+def _side_of(level):  # type: ignore[no-untyped-def]
+    """Length of a level's cells."""
+    return math.ldexp(1.0, level - MIDDLE)
+
+
+@njit(cache=True, error_model="numpy")
+def _bucket(level, column, row, label, mask):  # type: ignore[no-untyped-def]
+    """Place of a cell in a table of mask + 1 chains."""
+    h = np.uint64(column) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(row) * np.uint64(0xC2B2AE3D27D4EB4F)
+    h += np.uint64(level) * np.uint64(0x165667B19E3779F9) + np.uint64(label) * np.uint64(0x27D4EB2F165667C5)
+    h ^= h >> np.uint64(29)
+    return np.int64((h * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(32)) & mask
+
+
+@njit(cache=True, error_model="numpy")
+def _table_mask(count):  # type: ignore[no-untyped-def]
+    """One less than the number of chains for `count` boxes, a power of two."""
+    size = 64
+    while size < 2 * count:
+        size *= 2
+    return size - 1
+
+
+@njit(cache=True, error_model="numpy")
+def _has_place(x1, y1, x2, y2):  # type: ignore[no-untyped-def]
+    """Whether arithmetic on a box with positive sides neither over- nor underflows and its cell can be numbered."""
+    width, height = np.float64(x2) - np.float64(x1), np.float64(y2) - np.float64(y1)
+    longer, area = max(width, height), width * height
+    farthest = max(max(abs(x1), abs(x2)), max(abs(y1), abs(y2)))
+    return 1e-30 < area < 1e30 and 1e-8 < longer < 1e9 and farthest < FARTHEST * longer / 2
