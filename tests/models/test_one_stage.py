@@ -39,6 +39,12 @@ def theirs_of(name: str, outputs: int, size: int) -> Any:
     if net.transform.fixed_size is None:
         net.transform.min_size, net.transform.max_size = (size,), size
     with torch.no_grad():
+        if name.startswith("ssdlite"):  # as it starts, its signal dies out, and all scores are the same
+            for module in net.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight)
+            for layers in net.head.classification_head.module_list:
+                layers[1].weight.mul_(0.2)
         for key, value in net.named_parameters():
             if key.endswith(("cls_logits.weight", "bbox_reg.weight", "bbox_ctrness.weight")):
                 value.normal_(std=0.1)
@@ -99,6 +105,7 @@ def test_equals_torchvision(name: str) -> None:
     settings = {"min_score": theirs.score_thresh, "nms_iou": theirs.nms_thresh, "limit": theirs.detections_per_img}
     for their, our in zip(found, ours.detect(outputs, **settings), strict=True):
         assert len(our.boxes) > 20
+        assert len(our.scores.unique()) > 0.9 * len(our.scores)
         torch.testing.assert_close(our.boxes, their["boxes"], atol=1e-4, rtol=0)
         torch.testing.assert_close(our.scores, their["scores"], atol=1e-4, rtol=0)
         assert torch.equal(our.labels, their["labels"] - 1)
