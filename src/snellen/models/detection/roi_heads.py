@@ -198,7 +198,7 @@ def region_targets(sample: RegionSample, targets: Sequence[Target]) -> Tensor:
 
 def own_offsets(offsets: Tensor, labels: Tensor) -> Tensor:
     """(R, groups * 4) -> (R, 4): the group of each region's class; the only one where one serves all classes."""
-    groups = offsets.view(len(offsets), -1, 4)
+    groups = offsets.unflatten(1, (offsets.shape[1] // 4, 4))
     if groups.shape[1] == 1:
         return groups[:, 0]
     return groups[torch.arange(len(labels), device=labels.device), labels]
