@@ -123,11 +123,25 @@ def test_cross_entropy_takes_shares_of_classes():
     assert torch.allclose(value(cross_entropy(logits, mixed)), theirs)
 
 
+@pytest.mark.parametrize("name", ["focal", "ohem-ce"])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_shares_of_one_class_are_its_label(name, weights):
+    logits, targets = maps(ignored=False)
+    logits, targets = logits[:, :, 0, 0], targets[:, 0, 0]
+    shares = torch.nn.functional.one_hot(targets, 3).float()
+    of_labels, of_shares = (LOSSES[name](logits, t, class_weights=weights) for t in (targets, shares))
+    assert torch.allclose(of_labels.total, of_shares.total)
+    assert of_shares.weight == 3
+
+
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_focal_without_focus_is_cross_entropy(weights):
     logits, targets = maps()
     plain, focused = (f(logits, targets, class_weights=weights) for f in (cross_entropy, focal))
     level = focal(logits, targets, gamma=0.0, class_weights=weights)
+    mixed = torch.rand(3, 3, 7, 5, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    of_shares = cross_entropy(logits, mixed, class_weights=weights)
+    assert torch.allclose(focal(logits, mixed, gamma=0.0, class_weights=weights).total, of_shares.total)
     assert torch.allclose(level.total, plain.total)
     assert torch.allclose(level.weight, plain.weight)
     assert focused.total < plain.total

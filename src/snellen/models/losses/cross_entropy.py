@@ -54,20 +54,29 @@ def focal(
 ) -> LossTerm:
     """-w_t (1 - p_t)^gamma ln p_t over a softmax (Lin 2017, arXiv:1708.02002, eq. 5, for K classes).
 
-    Arguments as of `cross_entropy`, with labels as int64 only; with gamma 0 it is cross-entropy. Divided by the sum of
-    the labels' class weights: of all labels, hard and easy.
+    Arguments as of `cross_entropy`; with gamma 0 it is cross-entropy. Divided by the sum of the labels' class weights:
+    of all labels, hard and easy. Of shares of classes it is the sum over classes of their share times their loss.
     """
     logits = _at_least_float32(logits)
     weights = class_weights.to(logits) if class_weights is not None else None
+    if targets.is_floating_point():
+        logs = functional.log_softmax(logits, dim=1)
+        each = -_missing(logs).pow(gamma) * logs * targets.to(logs)
+        if weights is not None:
+            each = each * weights.view(1, -1, *[1] * (logits.ndim - 2))
+        return LossTerm(each.sum(), each.new_tensor(float(targets.numel() // targets.shape[1])))
     there = targets != ignore_index
     safe = targets.where(there, 0)
     log_p = functional.log_softmax(logits, dim=1).gather(1, safe.unsqueeze(1)).squeeze(1)
-    # 1 - p by expm1 keeps its digits where p is near 1; the floor keeps its power's slope finite at p = 1.
-    missing = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
-    each = -(missing**gamma) * log_p if gamma else -log_p
+    each = -_missing(log_p).pow(gamma) * log_p
     if weights is not None:
         each = each * weights[safe]
     return LossTerm((each * there).sum(), _weight_of(targets, weights, ignore_index).to(each))
+
+
+def _missing(log_p: Tensor) -> Tensor:
+    """1 - p: by expm1, which keeps its digits where p is near 1; the floor keeps its powers' slopes finite at p = 1."""
+    return (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
 
 
 def _weight_of(targets: Tensor, weights: Tensor | None, ignore_index: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from snellen.models.loss import LossTerm
-from snellen.models.losses.cross_entropy import IGNORED
+from snellen.models.losses.cross_entropy import IGNORED, cross_entropy
 
 THRESHOLD = 0.7
 LEAST_KEPT = 1 / 16
@@ -32,13 +32,15 @@ def ohem_cross_entropy(
 
     Args:
         logits: (N, K, H, W), or (N, K): then every image is a single label and none is left out.
-        targets: (N, H, W) or (N,) int64.
+        targets: (N, H, W) or (N,) int64; or (N, K) float shares of each class.
         threshold: Labels predicted with more than this probability are left out; 1: none is.
         least_kept: Share of an image's labels that are kept whatever their probability, rounded up.
         class_weights: (K,) float, of the labels that are kept; None: all alike.
         ignore_index: Labels of this value count nowhere.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
+    if targets.is_floating_point():
+        return cross_entropy(logits, targets, class_weights=class_weights)
     plain = torch_cross_entropy(logits, targets, ignore_index=ignore_index, reduction="none").reshape(len(targets), -1)
     labels_NP = targets.reshape(len(targets), -1)
     there = labels_NP != ignore_index

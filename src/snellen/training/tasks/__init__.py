@@ -22,7 +22,7 @@ def task_of(
     Of the images `learned` from and `checked` with, segmentation counts the pixels of each class.
     """
     if recipe.task == "classification":
-        return ClassificationTask(recipe, split.class_names, split.val)
+        return ClassificationTask(recipe, split.class_names, split.val, split.train)
     if recipe.task == "detection":
         return DetectionTask(recipe, split.class_names, model)
     if recipe.task == "segmentation":

@@ -1,46 +1,61 @@
-"""Classification: cross-entropy and accuracy."""
+"""Classification: a loss by name, cross-entropy unless the recipe says otherwise, and accuracy."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from snellen.models.loss import LossTerm
+from snellen.models.losses import class_weights, expected_at_start, named_loss
 from snellen.training.recipe import Recipe
 from snellen.training.samples import Batch
 from snellen.training.splits import Example
 from snellen.training.tasks.base import BatchLoss, LossFunction, as_terms
 
+LOSS_KINDS = {"ce": "cross-entropy"}
+"""Name in a recipe -> as facts give it, where the two differ."""
+
 
 class ClassificationTask:
-    """One label an image."""
+    """One label an image, or shares of labels where images are mixed."""
 
-    loss_kind = "cross-entropy"
     metric_name = "accuracy"
 
-    def __init__(self, recipe: Recipe, class_names: Sequence[str], val: Sequence[Example] = ()) -> None:
-        self.smoothing = recipe.label_smoothing
-        # Uniform guesses cost ln C, with or without label smoothing.
-        self.initial_loss_expected: float | None = math.log(len(class_names))
-        shares = torch.bincount(torch.tensor([e.label for e in val], dtype=torch.int64)) if val else None
-        self.baseline_metric = float(shares.max() / shares.sum()) if shares is not None else None
+    def __init__(
+        self,
+        recipe: Recipe,
+        class_names: Sequence[str],
+        val: Sequence[Example] = (),
+        train: Sequence[Example] = (),
+    ) -> None:
+        """Class weights come from the labels of `train`, the baseline from those of `val`.
+
+        Raises UseError for a loss that single labels cannot have.
+        """
+        weights: Tensor | None = None
+        if recipe.class_weights != "none":
+            weights = class_weights(_counts(train, len(class_names)), recipe.class_weights)
+        options = {"focal": {"gamma": recipe.focal_gamma}, "ce": {"label_smoothing": recipe.label_smoothing}}
+        self._loss = named_loss(recipe.loss, class_weights=weights, maps=False, options=options)
+        self.loss_kind = LOSS_KINDS.get(recipe.loss, recipe.loss)
+        # Uniform guesses cost ln C, with or without label smoothing and weights.
+        self.initial_loss_expected = expected_at_start(recipe.loss, len(class_names), gamma=recipe.focal_gamma)
+        shares = _counts(val, len(class_names))
+        self.baseline_metric = float(shares.max() / shares.sum()) if val else None
 
     def targets(self, batch: Batch) -> Tensor:
-        """Labels (N,) int64."""
+        """Labels (N,) int64, or (N, C) float32 shares that add up to 1."""
         return torch.cat(batch.labels)
 
     def loss(self, outputs: Tensor, targets: Tensor, replacement: LossFunction | None = None) -> BatchLoss:
-        """Cross-entropy of logits (N, C) with labels (N,), summed over images."""
-        images = len(targets)
-        if replacement is not None:
-            terms = as_terms(replacement(outputs, targets), images)
-        else:
-            total = cross_entropy(outputs.float(), targets, reduction="sum", label_smoothing=self.smoothing)
-            terms = {"classes": LossTerm(total, total.new_tensor(float(images)).detach())}
-        correct = (outputs.detach().argmax(dim=1) == targets).sum()
+        """The loss of logits (N, C) with labels (N,) or shares (N, C); counts images whose (largest) class is found."""
+        terms = (
+            self._loss(outputs, targets)
+            if replacement is None
+            else as_terms(replacement(outputs, targets), len(targets))
+        )
+        labels = targets.argmax(dim=1) if targets.is_floating_point() else targets
+        correct = (outputs.detach().argmax(dim=1) == labels).sum()
         return BatchLoss(terms, {"correct": float(correct)})
 
     def judgeable(self, outputs: Tensor, targets: Tensor, images: Sequence[str]) -> list[Any]:
@@ -50,3 +65,7 @@ class ClassificationTask:
     def metric(self, gathered: Sequence[Any]) -> float | None:
         """Share of images whose class was found."""
         return sum(gathered) / len(gathered) if gathered else None
+
+
+def _counts(examples: Sequence[Example], classes: int) -> Tensor:
+    return torch.bincount(torch.tensor([e.label for e in examples], dtype=torch.int64), minlength=classes)
