@@ -83,6 +83,21 @@ def spread_scores(model: Any, images: Tensor) -> None:
         hook.remove()
 
 
+def spread_regions(model: Any, images: Tensor) -> None:
+    """The same for two-stage networks: scores of regions, and of classes with background before them."""
+    layers = [model.rpn.head.cls_logits, model.roi_heads.box_predictor.cls_score]
+    seen: dict[torch.nn.Module, float] = {}
+    with torch.no_grad():
+        for layer, background in zip(layers, (None, 4.0), strict=True):
+            hook = layer.register_forward_hook(lambda m, _, out: seen.update({m: float(out.std())}))
+            model(list(images))
+            hook.remove()
+            layer.weight.mul_(SCORE_SPREAD / max(seen[layer], 1e-6))
+            layer.bias.zero_()
+            if background is not None:
+                layer.bias[0] = background
+
+
 def pair(name: str) -> tuple[dict[str, Callable[[], None]], dict[str, Callable[[], None]]]:
     """Training step and inference, of ours and of theirs."""
     size, batch = NETWORKS[name]
