@@ -1,8 +1,7 @@
 """SSD: boxes of set shapes on maps of several sizes, scored and moved in one pass.
 
 Liu et al. 2016, "SSD: Single Shot MultiBox Detector" (arXiv:1512.02325): sec. 2.1 and fig. 2 for the layers, sec. 2.2
-for matching, loss (eq. 1-3), default boxes (eq. 4) and hard-negative mining; sec. 3.1 for the scaled conv4_3
-(Liu 2015, "ParseNet", arXiv:1506.04579) and the dilated fc6.
+for matching, loss (eq. 1-3), default boxes (eq. 4) and hard-negative mining.
 
 Three ways to build it: `build`, on any backbone, with anchors fitted to the data; `build_300` and `build_512`, the
 paper's networks on VGG-16; `build_300_vgg16`, the one torchvision published weights of.
@@ -15,11 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
-from snellen.models.backbones import conv_norm
 from snellen.models.detection.base import Assignment, Detector, Found, Target
 from snellen.models.detection.parts.anchors import CELLS_PER_ANCHOR, default_boxes, default_scales, default_sides
 from snellen.models.detection.parts.box_coder import decode, encode
@@ -27,8 +24,9 @@ from snellen.models.detection.parts.dense import DenseOutputs, assign_by_iou, by
 from snellen.models.detection.parts.losses import smooth_l1
 from snellen.models.detection.parts.matcher import match_ssd
 from snellen.models.detection.parts.samplers import hard_negatives
+from snellen.models.detection.parts.ssd_maps import HalvedMaps, VggMaps, xavier
 from snellen.models.detection.published import load_published
-from snellen.models.features import Features, features
+from snellen.models.features import features
 from snellen.models.loss import LossTerm
 
 CODER_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -179,91 +177,8 @@ def ssd_loss(outputs: DenseOutputs, targets: Sequence[Target], assignment: Assig
     }
 
 
-class HalvedMaps(nn.Module):
-    """A backbone's maps and, after the last, maps of half the size each (sec. 2.1, with batch norms)."""
-
-    def __init__(self, body: Features, extra: int, width: int = 128) -> None:
-        super().__init__()
-        self.body = body
-        inputs = [body.channels[-1], *[width] * extra]
-        self.extra = nn.ModuleList(
-            nn.Sequential(
-                conv_norm(inputs[i], width // 2, 1),
-                nn.ReLU(inplace=True),
-                conv_norm(width // 2, width, 3, stride=2),
-                nn.ReLU(inplace=True),
-            )
-            for i in range(extra)
-        )
-        self.channels = [*body.channels, *inputs[1:]]
-        # A name for each of the backbone's maps, whatever it calls the layers they come out of.
-        self.taps = nn.ModuleList(nn.Identity() for _ in body.channels)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """x_NCHW -> maps, finest first."""
-        maps = [tap(level) for tap, level in zip(self.taps, self.body(x), strict=True)]
-        for block in self.extra:
-            maps.append(block(maps[-1]))
-        return maps
-
-
-class VggMaps(nn.Module):
-    """VGG-16 up to conv5_3, fc6 and fc7 as convolutions, and the extra layers (fig. 2; names as torchvision's).
-
-    Args:
-        large: SSD512: five extra layers, the fourth and fifth of stride 2, too, the last with a 4x4 kernel, as in the
-            authors' code; else SSD300, whose last two have stride 1 and no padding.
-        pretrained: The ImageNet weights of the convolutions that torchvision has for SSD.
-    """
-
-    def __init__(self, large: bool, pretrained: bool) -> None:
-        super().__init__()
-        weights = torchvision.models.VGG16_Weights.IMAGENET1K_FEATURES if pretrained else None
-        layers = list(torchvision.models.vgg16(weights=weights).features)
-        pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
-        layers[pools[2]].ceil_mode = True  # 75 cells become 38, as in the paper
-        self.scale_weight = nn.Parameter(torch.full((512,), 20.0))
-        self.features = nn.Sequential(*layers[: pools[3]])
-        fc6_fc7 = nn.Sequential(
-            nn.MaxPool2d(3, 1, 1),
-            nn.Conv2d(512, 1024, 3, padding=6, dilation=6),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(1024, 1024, 1),
-            nn.ReLU(inplace=True),
-        )
-        halved = {"kernel_size": 3, "stride": 2, "padding": 1}
-        late = [halved, halved, {"kernel_size": 4, "padding": 1}] if large else [{"kernel_size": 3}] * 2
-        widths = [(1024, 256, 512), (512, 128, 256), *[(256, 128, 256)] * len(late)]
-        extra = [
-            nn.Sequential(nn.Conv2d(a, b, 1), nn.ReLU(inplace=True), nn.Conv2d(b, c, **shape), nn.ReLU(inplace=True))  # type: ignore[arg-type]
-            for (a, b, c), shape in zip(widths, [halved, halved, *late], strict=True)
-        ]
-        for part in (fc6_fc7, *extra):
-            _xavier(part)
-        self.extra = nn.ModuleList([nn.Sequential(*layers[pools[3] : -1], fc6_fc7), *extra])
-        self.channels = [512, 1024, *(c for _, _, c in widths)]
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """x_NCHW -> maps, finest first; the first scaled to a learned length in each cell (ParseNet, eq. 2)."""
-        x = self.features(x)
-        maps = [self.scale_weight.view(1, -1, 1, 1) * normalize(x)]
-        for block in self.extra:
-            x = block(x)
-            maps.append(x)
-        return maps
-
-
-def _xavier(module: nn.Module) -> nn.Module:
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return module
-
-
 def _conv_head(channels: int, outputs: int) -> nn.Module:
-    return _xavier(nn.Conv2d(channels, outputs, 3, padding=1))
+    return xavier(nn.Conv2d(channels, outputs, 3, padding=1))
 
 
 def build(
