@@ -171,3 +171,20 @@ def test_two_stages_say_why_not(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="depend on what it sees"):
         export_model(model, tmp_path / "it.pt2", format="pt2", image_size=64)
     assert not list(tmp_path.iterdir())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name", ["ssdlite", "ssd", "retinanet", "fcos", "centernet", "yolov1", "yolov2", "yolov3", "yolov3-tiny"]
+)
+def test_boxes_and_scores_of_a_file_are_what_is_detected(name: str) -> None:
+    torch.manual_seed(0)
+    model = create(name, task="detection", num_classes=3, image_size=64).eval()
+    outputs = model(torch.randn(2, 3, 64, 64))
+    boxes, scores = model.decoded(outputs)  # type: ignore[operator]
+    found = model.detect(outputs, min_score=0.0, nms_iou=1.0, limit=8)  # type: ignore[operator]
+    assert boxes.shape == (*scores.shape[:2], 4)
+    for i in range(2):
+        best = scores[i].flatten().topk(8)
+        assert torch.equal(found[i].scores, best.values)
+        assert torch.allclose(found[i].boxes, boxes[i][best.indices // 3].clamp(0, 64), atol=1e-4)

@@ -263,15 +263,15 @@ class YoloV2(Detector):
         return [("merge", [side for wh in self.sides for side in wh])]
 
 
-def output(inputs: int, priors: int, num_classes: int) -> nn.Conv2d:
+def output(inputs: int, priors: int, num_classes: int, class_bias: float = 0.0) -> nn.Conv2d:
     """The 1x1 convolution of t_x, t_y, t_w, t_h, t_o and classes for each prior.
 
     Its confidence starts at 1 % (Lin 2017, arXiv:1708.02002, sec. 4.1), so that background does not drown the start.
     """
     layer = nn.Conv2d(inputs, priors * (5 + num_classes), 1)
     nn.init.normal_(layer.weight, std=0.01)
-    with torch.no_grad():
-        nn.init.zeros_(layer.bias).view(priors, -1)[:, 4] = -math.log(99)  # type: ignore[arg-type]
+    start = torch.tensor([0.0] * 4 + [-math.log(99)] + [class_bias] * num_classes)
+    layer.bias = nn.Parameter(start.repeat(priors))
     return layer
 
 

@@ -10,6 +10,7 @@ Darknet's yolo layer, small objects weigh up to twice as much (2 - w h).
 Shapes: N images, A priors of all cells, K classes, P positives.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,8 @@ class Branch(nn.Module):
             inputs = wider
         self.trunk = nn.Sequential(*trunk)
         self.wide = ConvBlock(inputs, 2 * width, 3)
-        self.out = output(2 * width, priors, num_classes)
+        # Each class starts as likely as chance has it.
+        self.out = output(2 * width, priors, num_classes, -math.log(max(num_classes - 1, 1)))
         self.channels = inputs
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,7 +183,7 @@ def build(
     """
     scale = 1.0 if backbone in LAYOUTS else image_size / PUBLISHED_SIZE
     sides = by_level(fitting(anchors, PRIORS, scale), 3)
-    widths, layers = ((64, 48, 32), (1, 1, 1)) if backbone is None else ((512, 256, 128), (5, 5, 5))
+    widths, layers = ((128, 96, 64), (1, 1, 1)) if backbone is None else ((512, 256, 128), (5, 5, 5))
     return YoloV3(num_classes, image_size, body_of(backbone, (8, 16, 32), pretrained), sides, widths, layers)
 
 
@@ -196,5 +198,5 @@ def build_tiny(
     """YOLOv3-tiny, two scales; arguments as for `build`."""
     scale = 1.0 if backbone in LAYOUTS else image_size / PUBLISHED_SIZE
     sides = by_level(fitting(anchors, TINY_PRIORS, scale), 2)
-    widths = (64, 48) if backbone is None else (256, 128)
+    widths = (128, 96) if backbone is None else (256, 128)
     return YoloV3(num_classes, image_size, body_of(backbone, (16, 32), pretrained), sides, widths, (1, 0))
