@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 import snellen
-from snellen.models import create, model_names
-from snellen.models.detection.ssdlite import Target, assign, detection_loss
+from snellen.models import create
+from snellen.models.detection.base import Detector, Target
 from snellen.watching.watch import EVERY
 
 Step = Callable[[], tuple[Tensor, Any, Any, Any]]
@@ -106,8 +106,8 @@ def unet(device: str) -> tuple[nn.Module, Step]:
 def detector(device: str) -> tuple[nn.Module, Step]:
     """Our own detector, with its own loss."""
     batch, size = (4, 320) if device == "cpu" else (16, 320)
-    name = model_names("detection")[0]
-    model = create(name, task="detection", num_classes=5, image_size=size).to(device)
+    model = create("ssdlite", task="detection", num_classes=5, image_size=size).to(device)
+    assert isinstance(model, Detector)
     x = _images(batch, size, device)
     targets = []
     for _ in range(batch):
@@ -117,7 +117,7 @@ def detector(device: str) -> tuple[nn.Module, Step]:
 
     def step() -> tuple[Tensor, Any, Any, Any]:
         out = model(x)
-        terms = detection_loss(out, targets, assign(out, targets))
+        terms = model.loss(out, targets, model.assign(out, targets))
         loss = torch.stack([t.total / t.weight.clamp(min=1) for t in terms.values()]).sum()
         return loss, x, targets, out
 

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from snellen.models import ModelError, create
-from snellen.models.detection.ssdlite import Detections, Target, assign, detect, detection_loss
+from snellen.models.detection.base import Target
+from snellen.models.detection.parts.dense import DenseOutputs
+from snellen.models.detection.ssdlite import SsdLite, assign, detection_loss
 
 CASES = [
     ("classification", "small-resnet", 32),
@@ -27,13 +29,13 @@ def loss_of(task: str, outputs: object, count: int) -> Tensor:
     if task == "classification":
         assert isinstance(outputs, Tensor)
         return torch.nn.functional.cross_entropy(outputs, torch.arange(count) % CLASSES)
-    assert isinstance(outputs, Detections)
+    assert isinstance(outputs, DenseOutputs)
     targets = [Target(torch.tensor([[10.0, 12.0, 40.0, 50.0]]), torch.tensor([i % CLASSES])) for i in range(count)]
     return sum((t.total / t.weight for t in detection_loss(outputs, targets).values()), torch.zeros(()))
 
 
 def raw(outputs: object) -> Tensor:
-    if isinstance(outputs, Detections):
+    if isinstance(outputs, DenseOutputs):
         return torch.cat([outputs.logits.flatten(1), outputs.offsets.flatten(1)], dim=1)
     assert isinstance(outputs, Tensor)
     return outputs
@@ -106,11 +108,12 @@ def test_detect_suppresses_within_a_class_only() -> None:
     anchors = torch.tensor([[0.0, 0, 20, 20], [1.0, 1, 21, 21], [40.0, 40, 60, 60]])
     logits = torch.full((1, 3, 2), -9.0)
     logits[0, 0, 0], logits[0, 1, 0], logits[0, 1, 1], logits[0, 2, 0] = 3.0, 2.0, 1.0, 0.0
-    found = detect(Detections(logits, torch.zeros(1, 3, 4), anchors, (3,)), 64)
-    boxes, scores, labels = found[0]
-    assert labels.tolist() == [0, 1, 0]
-    assert scores.tolist() == sorted(scores.tolist(), reverse=True)
-    assert boxes[0].tolist() == [0, 0, 20, 20]
+    model = build("detection", "ssdlite", 64)
+    assert isinstance(model, SsdLite)
+    (found,) = model.detect(DenseOutputs(logits, torch.zeros(1, 3, 4), anchors, (3,)))
+    assert found.labels.tolist() == [0, 1, 0]
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    assert found.boxes[0].tolist() == [0, 0, 20, 20]
 
 
 def test_errors_say_what_to_do() -> None:

@@ -52,8 +52,6 @@ STRIDES = (8, 16, 32)
 CANDIDATES = 1000
 """Of one level and image that are decoded at most (Lin 2017, sec. 4.1)."""
 
-Detections = DenseOutputs
-
 
 class SeparableHead(nn.Module):
     """Depthwise 3x3, norm, ReLU, pointwise 1x1 (Sandler 2018, sec. 6.2)."""
@@ -174,20 +172,6 @@ def detection_loss(
         "classes": LossTerm((focal_NA[found.images, found.anchors] * vote_P).sum(), objects),
         "boxes": LossTerm((giou_loss(predicted_P4, found.boxes) * vote_P).sum(), objects),
     }
-
-
-def detect(
-    outputs: DenseOutputs, image_size: int, *, min_score: float = 0.02, nms_iou: float = 0.5, limit: int = 100
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Boxes, scores and labels of each image, best first: (D, 4) xyxy input pixels, (D,) 0..1, (D,) int64."""
-    found = []
-    with torch.no_grad():
-        for offsets_A4, logits_AK in zip(outputs.offsets, outputs.logits, strict=True):
-            scores, rows, labels = best_of_levels(logits_AK.sigmoid(), outputs.level_sizes, min_score, CANDIDATES)
-            boxes = decode(offsets_A4[rows], outputs.anchors[rows])
-            one = suppressed(boxes, scores, labels, image_size, nms_iou, limit)
-            found.append((one.boxes, one.scores, one.labels))
-    return found
 
 
 def build(
