@@ -282,11 +282,14 @@ def build(
     """
     body = features(backbone, STRIDES, pretrained)
     width, depth = (64, 2) if backbone is None else (256, 4)
+    head = FcosHead(width, depth, num_classes)
+    # About the middle of what the finest level answers for; at 0 the ReLU would shut half of the points up.
+    nn.init.constant_(head.regression_head.bbox_reg.bias, 2.0)  # type: ignore[arg-type]
     return Fcos(
         num_classes,
         image_size=image_size,
         backbone=PyramidMaps(body, body.channels, width, range(3)),
-        head=FcosHead(width, depth, num_classes),
+        head=head,
         strides=STRIDES,
         published=False,
         names=[f"backbone.neck.smooth.{i}" for i in range(3)],
