@@ -229,3 +229,4 @@ def test_names_of_written_maps():
     assert map_names(["/a/b/1.png", "/a/b/c/2.jpg"]) == {"/a/b/1.png": "1.png", "/a/b/c/2.jpg": "c/2.png"}
     assert map_names(["x/1.png", "x/1.jpg"]) == {"x/1.png": "1.png.png", "x/1.jpg": "1.jpg.png"}
     assert map_names(["1.png"]) == {"1.png": "1.png"}
+    assert map_names(["v.mp4#t=12.500"]) == {"v.mp4#t=12.500": "v.mp4#t=12.500.png"}

@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 
 from snellen.data.decoding import UNREADABLE, decode
 from snellen.data.readers.voc_masks import voc_colour
+from snellen.data.records import IMAGE_SUFFIXES
 from snellen.files import written_whole
 from snellen.models.segmentation.dense_crf import CrfSettings, dense_crf
 from snellen.progress import Progress, silent
@@ -126,7 +127,10 @@ def map_names(images: Sequence[str]) -> dict[str, str]:
         common += 1
     stems: dict[str, list[str]] = {}
     for image, p in parts.items():
-        stems.setdefault(Path(*p[common:]).with_suffix("").as_posix(), []).append(image)
+        own = Path(*p[common:])
+        # A frame of a video, `clip.mp4#t=12.500`, has no suffix to lose.
+        plain = own.with_suffix("") if own.suffix.lower() in IMAGE_SUFFIXES else own
+        stems.setdefault(plain.as_posix(), []).append(image)
     return {
         image: (f"{stem}.png" if len(same) == 1 else f"{stem}{Path(image).suffix}.png")
         for stem, same in stems.items()
