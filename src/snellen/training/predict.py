@@ -208,7 +208,7 @@ def _frames(
         except UNREADABLE as error:
             unreadable[name] = getattr(error, "strerror", None) or str(error) or type(error).__name__
             continue
-        frame, sx, sy = fit_frame(pixels, recipe.image_size, keep_ratio=recipe.task == "detection")
+        frame, sx, sy = fit_frame(pixels, recipe.image_size, keep_ratio=recipe.task != "classification")
         names.append(name)
         frames.append(frame)
         scales.append((sx, sy, pixels.shape[1], pixels.shape[0]))

@@ -51,7 +51,7 @@ def export(
         "image_size": recipe.image_size,
         "mean": list(recipe.mean),
         "std": list(recipe.std),
-        "fit": "letterbox: the image at the top left, grey beside it" if recipe.task == "detection" else "stretched",
+        "fit": "stretched" if recipe.task == "classification" else "letterbox: the image at the top left, grey beside it",
     }
     if not any(True for _ in model.parameters()):
         raise ExportError(f"{recipe.model} is no network but features and an estimator: only networks are exported")

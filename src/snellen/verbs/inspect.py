@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from snellen.data.facts import DataFacts
 
 
-DEFAULT_CLASSES = {"classification": 1000, "detection": 80}
-"""Classes of our own networks where none are named: ImageNet's and COCO's."""
+DEFAULT_CLASSES = {"classification": 1000, "detection": 80, "segmentation": 21}
+"""Classes of our own networks where none are named: ImageNet's, COCO's, and VOC's with its background."""
 
 IMAGES = 8
 """Images of the dataset over which an effective receptive field is averaged."""
@@ -186,7 +186,7 @@ def _images(data: "DataFacts", shape: list[int]) -> "Tensor | None":
             pixels = decode(inside(Path(data.root), image))
         except UNREADABLE:
             continue  # The examination of the data tells of it; any other image serves.
-        frame, _, _ = fit_frame(pixels, max(height, width), keep_ratio=data.task == "detection")
+        frame, _, _ = fit_frame(pixels, max(height, width), keep_ratio=data.task != "classification")
         frames.append(frame[:, :height, :width])
         if len(frames) == IMAGES:
             break
