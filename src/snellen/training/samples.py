@@ -173,10 +173,10 @@ class Samples(Dataset[Sample]):
         return self._objects(example, frame)
 
     def _objects(self, example: Example, frame: Frame) -> Sample:
-        boxes = torch.from_numpy(example.boxes * np.array([frame.scale_x, frame.scale_y] * 2, np.float32))
-        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, frame.width * frame.scale_x)
-        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, frame.height * frame.scale_y)
-        seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1.0).all(dim=1)  # a side under a pixel cannot be learned
+        corners = example.boxes * np.array([frame.scale_x, frame.scale_y] * 2, np.float32)
+        corners = corners.clip(0, np.array([frame.width * frame.scale_x, frame.height * frame.scale_y] * 2, np.float32))
+        seen = ((corners[:, 2:] - corners[:, :2]) >= 1.0).all(axis=1)  # a side under a pixel cannot be learned
+        boxes, labels = torch.from_numpy(corners[seen]), torch.from_numpy(example.labels[seen])
         masks = None
         if example.outlines is not None and wants_masks(self.recipe):
             size = self.recipe.image_size
@@ -184,8 +184,8 @@ class Samples(Dataset[Sample]):
             drawn, _ = example.outlines.drawn(self.root, example.boxes, (frame.width, frame.height), wanted)
             masks = torch.zeros(len(drawn), size, size, dtype=torch.bool)
             masks[:, : wanted[1], : wanted[0]] = torch.from_numpy(drawn)
-            masks = masks[seen]
-        return Sample(frame.image, boxes[seen], torch.from_numpy(example.labels)[seen], masks)
+            masks = masks[torch.from_numpy(seen)]
+        return Sample(frame.image, boxes, labels, masks)
 
     def _class_map(self, index: int, frame: Frame) -> Tensor:
         example, size = self.examples[index], self.recipe.image_size

@@ -47,18 +47,13 @@ class Draws:
     @classmethod
     def by(cls, rng: np.random.Generator) -> "Draws":
         """The next numbers of `rng`, always as many."""
-        zoom = rng.uniform(-1, 1)
-        shift_x, shift_y = rng.uniform(0, 1, 2)
-        mirror = rng.uniform()
-        brightness, contrast = rng.uniform(-1, 1, 2)
-        signed = rng.uniform(-1, 1, 8).tolist()
-        shares = rng.uniform(0, 1, 19).tolist()
+        shares = rng.random(33).tolist()
+        signed = [2 * s - 1 for s in shares]
         return cls(
-            zoom=float(zoom), shift_x=float(shift_x), shift_y=float(shift_y), mirror=float(mirror),
-            brightness=float(brightness), contrast=float(contrast),
-            rotate=signed[0], translate_x=signed[1], translate_y=signed[2], shear_x=signed[3], shear_y=signed[4],
-            saturation=signed[5], hue=signed[6], erased_ratio=signed[7],
-            corners=tuple(shares[:8]), upside_down=shares[8], grey=shares[9], blur=shares[10], noise=shares[11],
-            erase=shares[12], erased_area=shares[13], erased_x=shares[14], erased_y=shares[15],
-            erased_colour=tuple(shares[16:19]),
+            zoom=signed[0], shift_x=shares[1], shift_y=shares[2], mirror=shares[3], brightness=signed[4],
+            contrast=signed[5], rotate=signed[6], translate_x=signed[7], translate_y=signed[8], shear_x=signed[9],
+            shear_y=signed[10], saturation=signed[11], hue=signed[12], erased_ratio=signed[13],
+            corners=tuple(shares[14:22]), upside_down=shares[22], grey=shares[23], blur=shares[24], noise=shares[25],
+            erase=shares[26], erased_area=shares[27], erased_x=shares[28], erased_y=shares[29],
+            erased_colour=tuple(shares[30:33]),
         )  # fmt: skip

@@ -42,12 +42,12 @@ def moved_masks(masks: Tensor, motion: Motion) -> Tensor:
 
 def moved_boxes(boxes: Tensor, motion: Motion, size: int) -> tuple[Tensor, Tensor]:
     """((M, 4) hulls of what is seen of the moved boxes, (M,) share of each that is inside the frame of side `size`)."""
+    if not (motion[0, 1] or motion[1, 0] or motion[2, 0] or motion[2, 1]):
+        return _stretched(boxes, motion, size)
     x1, y1, x2, y2 = boxes.double().numpy().T
-    corners = np.stack([np.stack([x1, y1], 1), np.stack([x2, y1], 1), np.stack([x2, y2], 1), np.stack([x1, y2], 1)], 1)
+    corners = np.stack([x1, y1, x2, y1, x2, y2, x1, y2], axis=1).reshape(-1, 4, 2)
     flat = np.concatenate([corners, np.ones((*corners.shape[:2], 1))], axis=2) @ motion.T
     corners = flat[..., :2] / flat[..., 2:]
-    if not (motion[0, 1] or motion[1, 0] or motion[2, :2].any()):
-        return _clipped(corners, size)
     hulls, shares = np.zeros((len(boxes), 4)), np.zeros(len(boxes))
     for i, quad in enumerate(corners):
         seen = _inside(quad, size)
@@ -75,11 +75,13 @@ def growth(motion: Motion, points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(abs(np.linalg.det(motion)) / np.abs(depth) ** 3)
 
 
-def _clipped(corners: NDArray[np.float64], size: int) -> tuple[Tensor, Tensor]:
-    low, high = torch.from_numpy(corners.min(axis=1)).float(), torch.from_numpy(corners.max(axis=1)).float()
-    inside = torch.cat([low.clamp(0, size), high.clamp(0, size)], dim=1)
-    seen = (inside[:, 2:] - inside[:, :2]).prod(dim=1) / (high - low).prod(dim=1).clamp(min=1e-9)
-    return inside, seen
+def _stretched(boxes: Tensor, motion: Motion, size: int) -> tuple[Tensor, Tensor]:
+    """`moved_boxes` by scale, mirror and shift alone."""
+    moved = boxes.numpy() * np.tile(motion.diagonal()[:2], 2) + np.tile(motion[:2, 2], 2)
+    low, high = np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])
+    inside = np.concatenate([low, high], axis=1).clip(0, size).astype(np.float32)
+    seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) / (high - low).prod(axis=1).clip(1e-9)
+    return torch.from_numpy(inside), torch.from_numpy(seen)
 
 
 def _inside(polygon: NDArray[np.float64], size: int) -> NDArray[np.float64]:

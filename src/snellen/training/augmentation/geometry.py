@@ -2,10 +2,11 @@
 
 import math
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import horizontal_flip, resize, vertical_flip
+from torchvision.transforms.v2.functional import resize
 
 from snellen.training.augmentation.draws import Draws
 from snellen.training.augmentation.follow import (
@@ -33,14 +34,15 @@ def moved(sample: Sample, recipe: Recipe, draws: Draws) -> Sample:
     tilt = _tilt(recipe, draws, size)
     if window is None and tilt is None and not mirror and not upside_down:
         return sample
-    motion = _flips(mirror, upside_down, size) @ (np.eye(3) if tilt is None else tilt) @ _zoom(window, size)
+    motion = _zoom(window, size) if tilt is None else tilt @ _zoom(window, size)
+    if mirror or upside_down:
+        motion = _flips(mirror, upside_down, size) @ motion
     if tilt is not None:
         pixels = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
         image = torch.from_numpy(warped(pixels, motion, PAD, smooth=True)).permute(2, 0, 1)
     else:
         image = sample.image if window is None else _zoomed(sample.image, window)
-        image = horizontal_flip(image) if mirror else image
-        image = vertical_flip(image) if upside_down else image
+        image = _flipped(image, mirror, upside_down) if mirror or upside_down else image
     masks = None if sample.masks is None else moved_masks(sample.masks, motion)
     if not len(sample.boxes):
         return sample._replace(image=image, masks=masks)
@@ -87,6 +89,12 @@ def _zoomed(image: Tensor, window: tuple[int, int, int]) -> Tensor:
     else:
         part = image[:, top : top + side, left : left + side]
     return resize(part, [size, size], antialias=True)
+
+
+def _flipped(image: Tensor, mirror: bool, upside_down: bool) -> Tensor:
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    # OpenCV's code: 1 left-right, 0 upside down, -1 both.
+    return torch.from_numpy(cv2.flip(pixels, (-1 if upside_down else 1) if mirror else 0)).permute(2, 0, 1)
 
 
 def _flips(mirror: bool, upside_down: bool, size: int) -> Motion:
