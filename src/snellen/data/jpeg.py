@@ -1,7 +1,7 @@
 """JPEGs decoded for a network: straight into RGB, at a half, quarter or eighth of their size where that is enough.
 
 libjpeg computes a scaled picture from the low frequencies of each block: the means of 2 x 2, 4 x 4 or 8 x 8 pixels
-within half a level of 255 on average, 3 levels in 99 of 100 pixels. It costs less than all pixels and their means.
+within a level of 255 on average; it costs less than all pixels and their means.
 `reduced` takes the same means of pixels that are already decoded. At full size the pixels are those of
 `decoding.decode`, bit for bit: both are libjpeg-turbo. Whatever is not a plain JPEG goes through `decode`.
 """

@@ -11,6 +11,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 
 from snellen.errors import UseError
+from snellen.training.pixels import normalised
 from snellen.training.recipe import Recipe
 
 
@@ -45,14 +46,13 @@ class Normaliser:
     """Images (N, 3, S, S) uint8 -> the network's input, float, on the run's device."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.mean = torch.tensor(recipe.mean, device=device).view(1, 3, 1, 1) * 255
-        self.std = torch.tensor(recipe.std, device=device).view(1, 3, 1, 1) * 255
+        self.mean = torch.tensor(recipe.mean, device=device) * 255
+        self.std = torch.tensor(recipe.std, device=device) * 255
         self.format = torch.channels_last if recipe.channels_last else torch.contiguous_format
 
     def __call__(self, images: Tensor) -> Tensor:
         """(x - mean) / std in the recipe's memory format."""
-        x = (images.float() - self.mean) / self.std
-        return x.contiguous(memory_format=self.format)
+        return normalised(images, self.mean, self.std).contiguous(memory_format=self.format)
 
 
 def compiled(model: nn.Module, tell: Callable[[str], None]) -> None:

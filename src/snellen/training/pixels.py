@@ -49,7 +49,7 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     mean_row, std_row = mean.flatten().repeat(width), std.flatten().repeat(width)
     rows = images.permute(0, 2, 3, 1).reshape(count, height, 3 * width)
     if rows.is_cuda:
-        x = rows.float().sub_(mean_row).div_(std_row)
+        x = rows.to(torch.float32, copy=True).sub_(mean_row).div_(std_row)
     else:
         x = torch.empty(rows.shape)
         for one, raw in zip(x, rows, strict=True):  # an image at a time stays in the processor's cache
