@@ -420,6 +420,11 @@ def test_any_backbone_by_name() -> None:
     anchors = [[[10.0, 12.0]], [], [[60.0, 50.0]]]
     model = create("yolov2-mobilenetv3_small_050", 3, 64, anchors=anchors)
     assert model.feature_levels() == [("merge", [10.0, 12.0, 60.0, 50.0])]
+    for name in ("yolov2", "yolov3", "yolov3-tiny"):
+        first = create(name, 3, 64, anchors=anchors)
+        again = create(name, 3, 64, anchors=first.anchor_sides)  # as a run folder keeps them
+        assert again.anchor_sides == first.anchor_sides
+        assert create(name, 3, 64, anchors=create(name, 3, 64).anchor_sides).feature_levels()
     with torch.device("meta"):
         model = create("yolov3-tiny-resnet18", 3, 64, anchors=anchors)
         assert model(torch.zeros(1, 3, 64, 64)).level_sizes == (16, 4)

@@ -223,7 +223,7 @@ class YoloV2(Detector):
     ) -> None:
         super().__init__()
         self.num_classes, self.image_size = num_classes, image_size
-        self.sides = [[float(w), float(h)] for w, h in sides]
+        self.anchor_sides = [[[float(w), float(h)] for w, h in sides]]  # one level
         self.backbone = body
         self.stride: int = body.strides[1]
         fine, coarse = body.channels
@@ -231,13 +231,13 @@ class YoloV2(Detector):
         passed = max(16, width // 16)
         self.passed = ConvBlock(fine, passed, 1)
         self.merge = ConvBlock(passed * 4 + width, width, 3)
-        self.out = output(width, len(self.sides), num_classes)
+        self.out = output(width, len(sides), num_classes)
 
     def forward(self, x: Tensor, targets: Sequence[Target] | None = None) -> Cells:
         """x_NCHW, a multiple of the stride wide and high -> raw cells."""
         fine, coarse = self.backbone(x)
         merged = self.merge(torch.cat([reorg(self.passed(fine)), self.deep(coarse)], dim=1))
-        return to_cells([self.out(merged)], [self.stride], [self.sides])
+        return to_cells([self.out(merged)], [self.stride], self.anchor_sides)
 
     def assign(self, outputs: Cells, targets: Sequence[Target]) -> Assignment:
         """See the function beside."""
@@ -260,7 +260,7 @@ class YoloV2(Detector):
 
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """The one map that feeds the head, and its priors."""
-        return [("merge", [side for wh in self.sides for side in wh])]
+        return [("merge", [side for wh in self.anchor_sides[0] for side in wh])]
 
 
 def output(inputs: int, priors: int, num_classes: int, class_bias: float = 0.0) -> nn.Conv2d:

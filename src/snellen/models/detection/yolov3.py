@@ -111,14 +111,14 @@ class YoloV3(Detector):
         """`sides`: of each scale, finest first; `widths` and `layers` of the branches, coarsest first."""
         super().__init__()
         self.num_classes, self.image_size = num_classes, image_size
-        self.sides = [[[float(w), float(h)] for w, h in level] for level in sides]
+        self.anchor_sides = [[[float(w), float(h)] for w, h in level] for level in sides]
         self.backbone = body
         channels: tuple[int, ...] = body.channels
         self.strides: tuple[int, ...] = body.strides
         self.scales = nn.ModuleList()
         inputs = channels[-1]
         for i, (width, count) in enumerate(zip(widths, layers, strict=True)):
-            branch = Branch(inputs, width, count, len(self.sides[-1 - i]), num_classes)
+            branch = Branch(inputs, width, count, len(self.anchor_sides[-1 - i]), num_classes)
             self.scales.append(branch)
             if i + 1 < len(widths):
                 self.scales.append(Finer(branch.channels, widths[i + 1] if count else width))
@@ -134,7 +134,7 @@ class YoloV3(Detector):
             else:
                 x, head = step(x)
                 heads.append(head)
-        return to_cells(heads[::-1], self.strides, self.sides)
+        return to_cells(heads[::-1], self.strides, self.anchor_sides)
 
     def assign(self, outputs: Cells, targets: Sequence[Target]) -> Assignment:
         """See `yolov2.assign`: one prior an object, ignored above IoU 0.5."""
@@ -158,7 +158,10 @@ class YoloV3(Detector):
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """The map that feeds each scale's outputs, and the scale's priors; finest first."""
         last = len(self.scales) - 1
-        return [(f"scales.{last - 2 * i}.wide", [s for wh in level for s in wh]) for i, level in enumerate(self.sides)]
+        return [
+            (f"scales.{last - 2 * i}.wide", [s for wh in level for s in wh])
+            for i, level in enumerate(self.anchor_sides)
+        ]
 
 
 def by_level(sides: Sequence[Sequence[float]], levels: int) -> list[list[Sequence[float]]]:
