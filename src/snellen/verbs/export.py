@@ -44,6 +44,7 @@ def export(
     from snellen.training.predict import load_run
 
     model, recipe, class_names = load_run(Path(run))
+    letterboxed = "letterbox: the image at the top left, grey beside it"
     told = {
         "task": recipe.task,
         "model": recipe.model,
@@ -51,7 +52,7 @@ def export(
         "image_size": recipe.image_size,
         "mean": list(recipe.mean),
         "std": list(recipe.std),
-        "fit": "stretched" if recipe.task == "classification" else "letterbox: the image at the top left, grey beside it",
+        "fit": "stretched" if recipe.task == "classification" else letterboxed,
     }
     if not any(True for _ in model.parameters()):
         raise ExportError(f"{recipe.model} is no network but features and an estimator: only networks are exported")

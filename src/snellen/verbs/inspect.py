@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from snellen.environment import environment
 from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, chosen_rules, load_settings
-from snellen.findings.severity import Tier
 from snellen.network.facts import NetworkFacts
 from snellen.progress import Progress, silent
 from snellen.result import Result
+from snellen.verbs.facts_for import facts_for
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -97,11 +97,10 @@ def inspect(
     Raises UseError on an unknown name or an input size the network cannot take, or if a measurement needs weights that
     there are none of.
     """
-    from snellen.data.examine import examine as examine_data
     from snellen.network.examine import examine
 
     settings = settings or load_settings(Path.cwd())
-    facts = examine_data(Path(data), tier=Tier.HEADERS, progress=progress) if data is not None else None
+    facts = facts_for(Path(data), progress=progress) if data is not None else None
     subject = subject_of(model, facts, input_size=input_size, batch=batch, num_classes=num_classes)
     network = subject.network
     if inputs is None:
