@@ -119,24 +119,28 @@ class Snellen(Tool):
         return self._said()
 
     def _said(self) -> list[Said]:
-        found = self.watch.report().findings
-        by_print = {f.fingerprint: f for f in found}
-        out = []
-        for f in found:
-            causes, cause = [], by_print.get(f.caused_by or "")
-            while cause is not None and cause.rule not in causes:
-                causes.append(cause.rule)
-                cause = by_print.get(cause.caused_by or "")
-            place = f.place.to_dict()
-            out.append(
-                Said(
-                    rule=f.rule,
-                    severity=str(f.severity),
-                    message=f.message,
-                    place=" ".join(str(v) for v in place.values()),
-                    step=place.get("step"),
-                    causes=tuple(causes),
-                    edit=dict(f.fix.edit) if f.fix else {},
-                )
+        return said_of(self.watch.report().findings)
+
+
+def said_of(found: Sequence[Any]) -> list[Said]:
+    """Findings of a report, each with the rules it is a consequence of."""
+    by_print = {f.fingerprint: f for f in found}
+    out = []
+    for f in found:
+        causes, cause = [], by_print.get(f.caused_by or "")
+        while cause is not None and cause.rule not in causes:
+            causes.append(cause.rule)
+            cause = by_print.get(cause.caused_by or "")
+        place = f.place.to_dict()
+        out.append(
+            Said(
+                rule=f.rule,
+                severity=str(f.severity),
+                message=f.message,
+                place=" ".join(str(v) for v in place.values()),
+                step=place.get("step"),
+                causes=tuple(causes),
+                edit=dict(f.fix.edit) if f.fix else {},
             )
-        return out
+        )
+    return out

@@ -171,6 +171,7 @@ PARAMETERS: Schema = {
     "trainable": (pl.Boolean(), "requires_grad when the watch began"),
     "optimizers": (pl.Int64(), "how many places in the watched optimizers hold it"),
     "called": (pl.Boolean(), "its module took part in a forward pass with gradients"),
+    "ran": (pl.Boolean(), "its module took part in any forward pass of the first steps, with gradients or without"),
     "start_norm": (pl.Float64(), "L2, before the first step"),
     "end_norm": (pl.Float64(), "L2, at the last look"),
     "start_std": (pl.Float64(), ""),

@@ -83,6 +83,8 @@ class Watch:
         self._ended_at: float | None = None
         self._own_before = 0.0
         self._finished = False
+        self._entry: nn.Module | None = None
+        """The model that is called first in training, of several."""
         self._forget()
 
     def _forget(self) -> None:
@@ -122,7 +124,10 @@ class Watch:
         given = args[0] if args and alone else [*args, *kwargs.values()]
         if torch.is_grad_enabled():
             self._inputs, self._outputs = given, _detached(output)
+            self._entry = self._entry or module
             return
+        if self._entry is not None and module is not self._entry:
+            return  # Of several models, what the others get in validation is not what the first one gets in training.
         batch = Batch(
             step=self.context.step,
             phase="validation",

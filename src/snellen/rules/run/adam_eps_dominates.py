@@ -55,7 +55,9 @@ class AdamEpsDominates(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
-        eps = float(run.options.get("eps") or 0.0)
+        eps = run.options.get("eps") or 0.0
+        if not isinstance(eps, int | float):
+            return  # Adafactor has a pair of another meaning.
         values = signal(run, "eps_kept").filter(pl.col("step") >= 1)["value"].to_numpy()
         values = values[np.isfinite(values)]
         if len(values) < 3 or eps < o.least_eps:

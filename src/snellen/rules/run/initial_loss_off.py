@@ -66,13 +66,16 @@ class InitialLossOff(Rule):
         """Least distance above the expected loss, in nats."""
         input_std: float = 5.0
         """Standard deviation of the input from which its scale is blamed; normalised images have about 1."""
+        frozen: float = 0.5
+        """Share of the weights, in 0..1, that are not trained from which the head sits on features of a scale of their
+        own, and its first loss says nothing of the initialisation."""
         sum_margin: float = 0.1
         """Relative distance of loss / batch size from the expected loss; untrained networks are within 0.05."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         first, expected = first_loss(run), expected_first(run)
-        if expected is None or not math.isfinite(first):
+        if expected is None or not math.isfinite(first) or _frozen(run) > self.options.frozen:
             return
         limit = expected + max(expected, self.options.margin)
         if first > limit:
@@ -100,3 +103,9 @@ class InitialLossOff(Rule):
                     "normalise the input, keep the framework's initialisation and average the loss over the batch",
                 ),
             )
+
+
+def _frozen(run: RunFacts) -> float:
+    """Share of the weights that are not trained."""
+    sizes = [(math.prod(row["shape"]), row["trainable"]) for row in run.parameters.iter_rows(named=True)]
+    return sum(n for n, trained in sizes if not trained) / max(sum(n for n, _ in sizes), 1)

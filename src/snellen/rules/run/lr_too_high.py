@@ -29,7 +29,7 @@ class LrTooHigh(Rule):
     Fires when the largest sampled update ratio ||dW||/||W|| is at least `ratio` (1e-1: healthy runs have about
     1e-3; TheDeepChecker uses the same limit) and either a loss after step 0 is non-finite or above `rise` times the
     first, or over `min_steps` steps the loss fell by less than `least_fall`. Fires too when one of the first updates
-    was at least `large`, the loss rose `early_rise`-fold within `soon` steps and fell by less than `half` afterwards;
+    was at least `large`, the loss rose `early_rise`-fold within `soon` steps and fell by less than `learned` afterwards;
     and when one was at least `replaced`. Silent when a ReLU was dead at step 0
     already: then the learning rate is not the root.
 
@@ -93,8 +93,9 @@ class LrTooHigh(Rule):
         """Loss within `soon` steps over the first one."""
         soon: int = 20
         """Steps after the first that are soon."""
-        half: float = 0.5
-        """Share by which the loss would have fallen later in spite of it."""
+        learned: float = 0.25
+        """Share by which the loss has fallen in spite of its rise, from which the steps can hardly be too large: sparse
+        models such as skip-grams jump at first and learn best so."""
         replaced: float = 1.0
         """Update ratio at which one step replaces the weights: the initialisation is gone, whatever the loss does."""
         from_zero: float = 20.0
@@ -125,7 +126,7 @@ class LrTooHigh(Rule):
             len(values) >= o.min_steps
             and 0 < first < float(early.max(initial=0.0)) / o.early_rise
             and whole >= o.large
-            and fall(run) < o.half
+            and fall(run) < o.learned
         )
         if not (exploded or stuck or jumped or whole >= o.replaced):
             return

@@ -67,7 +67,8 @@ class ParametersNeverUsed(Rule):
         sizes = run.parameters.with_columns(
             numbers=pl.col("shape").list.eval(pl.element().product()).list.first().fill_null(1)
         ).filter(pl.col("trainable"))
-        rows = sizes.filter(~pl.col("called").fill_null(True) & pl.col("name").is_in(sorted(without)))
+        seen = pl.col("called").fill_null(True) | pl.col("ran").fill_null(False)
+        rows = sizes.filter(~seen & pl.col("name").is_in(sorted(without)))
         reached = signal(run, "grad_norm").group_by("layer").agg(samples=pl.len(), zeros=(pl.col("value") == 0).sum())
         most = reached["samples"].max() if reached.height else 0
         routed = {

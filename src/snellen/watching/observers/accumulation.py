@@ -35,6 +35,7 @@ class Accumulation:
         self._forwards = self._added = self._count = 0
         self._arrivals, self._version = 0, -1
         self._kept: tuple[int, int] | None = None
+        self._asked = False
         self._pull: Tensor | None = None
         self._mine = len(optimizers) == 1
         held = [p for group in optimizers[0].param_groups for p in group["params"] if p.requires_grad]
@@ -53,6 +54,9 @@ class Accumulation:
         if not torch.is_grad_enabled():
             return
         self._forwards += 1
+        x = first_tensor(inputs)
+        # An attack or a saliency map asks for the input's gradient; that of the weights is thrown away on purpose.
+        self._asked |= x is not None and x.requires_grad and x.is_leaf
         y = first_tensor(output)
         if looked_at(self._context.step + 1) and y is not None and y.requires_grad:
             y.register_hook(self._context.hook("accumulation", self._pulled))
@@ -73,7 +77,8 @@ class Accumulation:
         """Passes whose gradient is gone, and no other that was made of them was put in its place."""
         gradient, kept = self._parameter.grad, self._kept
         passes, self._arrivals, self._kept = self._arrivals, 0, None
-        if gradient is None or kept != (id(gradient), gradient._version) or self._forwards != passes:
+        asked, self._asked = self._asked, False
+        if asked or gradient is None or kept != (id(gradient), gradient._version) or self._forwards != passes:
             return
         if self._added == 1 < passes:
             old = self._erased

@@ -27,6 +27,7 @@ class Groups:
         self._groups: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
         self._called: set[str] = set()
+        self._ran: set[str] = set()
         self._start: Tensor | None = None
         """Per tensor: norm, standard deviation, and whether all rows are equal."""
 
@@ -80,6 +81,7 @@ class Groups:
 
     def _call(self, name: str) -> Any:
         def called(module: nn.Module, inputs: Any) -> None:
+            self._ran.add(name)
             if torch.is_grad_enabled():
                 self._called.add(name)
 
@@ -114,6 +116,7 @@ class Groups:
                 {
                     **row,
                     "called": module in self._called,
+                    "ran": module in self._ran,
                     "start_norm": norm,
                     "end_norm": last,
                     "start_std": std,
@@ -126,7 +129,8 @@ class Groups:
     def state_dict(self) -> dict[str, Any]:
         """What was described before the first step, and which modules were called."""
         start = None if self._start is None else self._start.tolist()
-        return {"groups": self._groups, "rows": self._rows, "start": start, "called": sorted(self._called)}
+        called = {"called": sorted(self._called), "ran": sorted(self._ran)}
+        return {"groups": self._groups, "rows": self._rows, "start": start, **called}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
@@ -134,6 +138,7 @@ class Groups:
         self._rows = [dict(row) for row in state["rows"]]
         self._start = None if state["start"] is None else torch.tensor(state["start"])
         self._called = set(state["called"])
+        self._ran = set(state.get("ran", state["called"]))
 
 
 def _is_made(p: Tensor) -> bool:
