@@ -29,7 +29,7 @@ class LrTooHigh(Rule):
     Fires when the largest sampled update ratio ||dW||/||W|| is at least `ratio` (1e-1: healthy runs have about
     1e-3; TheDeepChecker uses the same limit) and either a loss after step 0 is non-finite or above `rise` times the
     first, or over `min_steps` steps the loss fell by less than `least_fall`. Fires too when one of the first updates
-    was at least `large`, the loss rose `early_rise`-fold within `soon` steps and fell by less than `learned` afterwards;
+    was at least `large`, the loss rose `early_rise`-fold within `soon` steps and then fell by less than `learned`;
     and when one was at least `replaced`. Silent when a ReLU was dead at step 0
     already: then the learning rate is not the root.
 
