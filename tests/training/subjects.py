@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from snellen.data.facts import BOXES, CLASSES, IMAGES, LEDGER, PROBLEMS, DataFacts
 from snellen.facts import table
+from snellen.verbs.facts_for import facts_for
 
 
 def _facts(root: Path, task: str, images: list[dict], boxes: list[dict]) -> DataFacts:
@@ -70,6 +71,24 @@ def digit_scenes(root: Path, count: int, side: int = 128, seed: int = 0, smalles
         cv2.imwrite(str(root / f"{i:04}.png"), canvas.clip(0, 255).astype(np.uint8))
         images.append({"image": f"{i:04}.png", "listed": True, "exists": True, "width": side, "height": side})
     return _facts(root, "detection", images, boxes)
+
+
+def shapes_with_maps(root: Path, count: int, side: int = 32, seed: int = 0) -> DataFacts:
+    """`count` noisy images with a red and a blue rectangle, and the class of each pixel as index masks."""
+    colours = np.array([[40, 40, 40], [220, 60, 60], [60, 60, 220]])
+    rng = np.random.default_rng(seed)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        labels = np.zeros((side, side), np.uint8)
+        for k in (1, 2):
+            y, x = rng.integers(0, side * 2 // 3, 2)
+            labels[y : y + side // 3, x : x + side // 3] = k
+        image = (colours[labels] + rng.integers(-12, 13, (side, side, 3))).clip(0, 255).astype(np.uint8)
+        cv2.imwrite(str(root / "images" / f"{i:02}.png"), image)
+        labels[:3, :3] = 255
+        cv2.imwrite(str(root / "masks" / f"{i:02}.png"), labels)
+    return facts_for(root)
 
 
 def with_split(data: DataFacts, held_out: float = 0.2) -> DataFacts:

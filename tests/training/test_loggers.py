@@ -53,6 +53,7 @@ def test_weights_and_biases_gets_the_steps(tmp_path: Path, monkeypatch: pytest.M
     logger = WeightsAndBiases(tmp_path / "run", recipe, 0)
     logger.log({"train/loss": 2.5}, 0)
     logger.log({"train/loss": 1.5}, 1)
+    logger.log({"train/loss": 0.5}, 2)  # a step is complete when the next one comes
     assert logger.run.summary["train/loss"] == 1.5
     assert logger.run.config["batch_size"] == recipe.batch_size
     logger.close("finished")

@@ -59,13 +59,23 @@ def test_a_run_killed_in_an_epoch_goes_on_with_exactly_the_same_losses(tmp_path:
     assert steps(tmp_path / "killed") == whole
 
 
+SHARED = {
+    "classification": ("classification", []),
+    "detection": ("detection", []),
+    "detection by regions": ("detection", ["model=faster-rcnn-fpn", "epochs=1"]),
+    "segmentation": ("segmentation", ["epochs=1"]),
+    "sharded": ("classification", ["epochs=1", "optimizer=sgd", "lr=0.01", "sharded=true"]),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["classification", "detection"])
-def test_two_processes_compute_what_one_does(tmp_path: Path, task: str) -> None:
-    run(once(tmp_path, "one", task, "double"))
-    run(once(tmp_path, "two", task, "double", processes=2))
+@pytest.mark.parametrize("name", list(SHARED))
+def test_two_processes_compute_what_one_does(tmp_path: Path, name: str) -> None:
+    task, fields = SHARED[name]
+    run(once(tmp_path, "one", task, "double", *(f for f in fields if not f.startswith("sharded"))))
+    run(once(tmp_path, "two", task, "double", *fields, processes=2))
     one, two = steps(tmp_path / "one"), steps(tmp_path / "two")
     assert len(one) == len(two)
     gaps = [abs(a["loss"] - b["loss"]) / max(1.0, a["loss"]) for a, b in zip(one, two, strict=True)]
-    print(f"{task}: largest difference {max(gaps):.2e} over {len(gaps)} steps, first {gaps[0]:.1e}")
+    print(f"{name}: largest difference {max(gaps):.2e} over {len(gaps)} steps, first {gaps[0]:.1e}")
     assert max(gaps) < 1e-6
