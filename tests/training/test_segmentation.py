@@ -1,6 +1,7 @@
 """Segmentation from masks on disk to class maps at the images' own size."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from snellen.training.splits import split_examples
 from snellen.training.tasks.segmentation import SegmentationTask, class_pixels
 from snellen.training.trainer import train
 from snellen.verbs.evaluate import evaluate, score_model
+from snellen.verbs.exam import exam
 from snellen.verbs.facts_for import facts_for
 from snellen.verbs.fit_pipeline import fit_pipeline
 from snellen.verbs.predict import predict
+from snellen.verbs.scoring.maps import score_maps
 
 COLOURS = np.array([[40, 40, 40], [220, 60, 60], [60, 60, 220]], np.uint8)
 PLAIN: dict = {"task": "segmentation", "model": "unet", "image_size": 64}
@@ -94,11 +97,9 @@ def test_written_maps_score_as_the_model_does(data, tmp_path):
         assert found.labels.shape == (60, 96)
         assert found.probabilities is None
         write_map(tmp_path / "said" / Path(found.image).with_suffix(".png").name, found.labels)
-    settings = LoadedSettings(Settings(), "defaults", tmp_path)
-    told = evaluate(tmp_path / "said", Path(data.root), settings=settings).scores
+    told = score_maps(tmp_path / "said", data, None, lambda *_: None)
     held_out = [e.image for e in split_examples(data, recipe.seed).val]
     direct = score_model(model, recipe, ["0", "1", "2"], data).scores
-    assert told is not None
     mine = {r["image"]: r["iou"] for r in direct.predictions.to_dicts()}
     theirs = {r["image"]: r["iou"] for r in told.predictions.to_dicts()}
     assert set(mine) == set(held_out)
@@ -120,6 +121,54 @@ def test_probabilities_and_the_crf(data):
         # The image at its own size knows the edges that the input has blurred.
         assert (after.labels == true)[known].mean() > (before.labels == true)[known].mean()
         assert (after.labels == true)[known].mean() > 0.99
+
+
+def test_outlines_of_objects_serve_as_masks(tmp_path):
+    root = shapes(tmp_path, 6)
+    document: dict = {"images": [], "annotations": []}
+    document["categories"] = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    for i in range(6):
+        labels = np.asarray(Image.open(root / "masks" / f"{i:02}.png"))
+        document["images"].append({"id": i, "file_name": f"images/{i:02}.png", "width": 96, "height": 60})
+        for k in (1, 2):
+            ys, xs = np.nonzero(labels == k)
+            if not len(ys) or (k == 1 and (labels == 2).sum() < 24 * 32):
+                continue
+            x1, y1, x2, y2 = (int(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+            outline = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+            box = [x1, y1, x2 - x1, y2 - y1]
+            known = {"id": len(document["annotations"]) + 1, "image_id": i, "category_id": k, "iscrowd": 0}
+            document["annotations"].append({**known, "bbox": box, "segmentation": outline, "area": box[2] * box[3]})
+    for mask in (root / "masks").iterdir():
+        mask.unlink()
+    (root / "masks").rmdir()
+    (root / "annotations.json").write_text(json.dumps(document))
+    data = facts_for(root, "segmentation")
+    recipe = recipe_for(data, task="segmentation")
+    assert (data.task, recipe.model) == ("detection", "unet")
+    scores = score_model(Oracle(recipe), recipe, ["background", "a", "b"], data).scores
+    assert scores.task == "semantic"
+    assert scores.score("miou") > 0.8
+
+
+def test_the_exam_ends_in_a_report(tmp_path):
+    root = shapes(tmp_path / "data", 8)
+    settings = LoadedSettings(Settings(), "defaults", tmp_path)
+    result = exam(
+        root,
+        out=tmp_path / "run",
+        settings=settings,
+        cache=False,
+        preflight=False,
+        epochs=1,
+        image_size=32,
+        batch_size=3,
+    )
+    assert result.scores is not None
+    assert result.run is not None
+    assert (result.scores.task, result.run.metric_name, result.run.loss_kind) == ("semantic", "mIoU", "ce+dice")
+    assert result.run.initial_loss_expected == pytest.approx(result.run.steps["loss"][0], rel=0.1)
+    assert "boundary" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_images_that_cannot_be_read_are_told_of(data, tmp_path):
