@@ -151,6 +151,7 @@ def test_outlines_of_objects_serve_as_masks(tmp_path):
     assert scores.score("miou") > 0.8
 
 
+@pytest.mark.slow
 def test_the_exam_ends_in_a_report(tmp_path):
     root = shapes(tmp_path / "data", 8)
     settings = LoadedSettings(Settings(), "defaults", tmp_path)
