@@ -194,11 +194,13 @@ def _export(
     with written_whole(path) as temporary:
         if format == "onnx":
             _write_onnx(program, temporary, list(expected), text, _name(face))
-            found, checked_by = _run_onnx(temporary, shown)
         else:
             with temporary.open("wb") as file:
                 torch.export.save(program, file, extra_files={f"{META}.json": text})
-            found, checked_by = _run_pt2(temporary, shown), f"torch {torch.__version__.partition('+')[0]}"
+        try:
+            found, checked_by = (_run_onnx if format == "onnx" else _run_pt2)(temporary, shown)
+        except Exception as error:  # runtimes raise many kinds
+            raise ExportError(f"the {format} file does not run and is not kept: {_first(error)}") from error
         differences = _differences(expected, dict(zip(expected, found, strict=True)), tolerance, format)
     shapes = {name: value.shape for name, value in expected.items()}
     return Exported(path, format, shapes, per_image, differences, checked_by, description)
@@ -213,10 +215,10 @@ def _traced(face: _Face, example: Tensor, format: Format) -> torch.export.Export
     try:
         return torch.export.export(face, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch.export raises many kinds
-        raise ExportError(
-            f"{_name(face)} cannot be exported to {format}: its steps or shapes depend on what it sees, or on how many "
-            f"images: {_first(error)}"
-        ) from error
+        why = f"its steps or shapes depend on what it sees, or on how many images: {_first(error)}"
+        if getattr(face.model, "task", None) == "detection" and not hasattr(face.model, "decoded"):
+            why = "it chooses the regions it looks at by what it sees, so that no fixed program can stand for it"
+        raise ExportError(f"{_name(face)} cannot be exported to {format}: {why}") from error
 
 
 def _need_onnx() -> None:
@@ -232,12 +234,14 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, names: Sequen
         written = torch.onnx.export(
             program, dynamo=True, input_names=["images"], output_names=list(names), verbose=False
         )
+        if written is None:
+            raise ExportError("the exporter returned nothing")
+        written.model.metadata_props[META] = text
+        written.save(path, external_data=False)
+    except OSError:
+        raise
     except Exception as error:  # the exporter raises many kinds
         raise ExportError(f"{name} cannot be exported to onnx: {_first(error)}") from error
-    if written is None:
-        raise ExportError(f"{name} cannot be exported to onnx: the exporter returned nothing")
-    written.model.metadata_props[META] = text
-    written.save(path, external_data=False)
 
 
 def _run_onnx(path: Path, shown: Tensor) -> tuple[list[NDArray[Any]], str]:
@@ -256,10 +260,10 @@ def _run_onnx(path: Path, shown: Tensor) -> tuple[list[NDArray[Any]], str]:
     return list(session.run(None, feed)), f"onnxruntime {onnxruntime.__version__}"
 
 
-def _run_pt2(path: Path, shown: Tensor) -> list[NDArray[Any]]:
+def _run_pt2(path: Path, shown: Tensor) -> tuple[list[NDArray[Any]], str]:
     with path.open("rb") as file:
         program = torch.export.load(file)
-    return [value.numpy() for value in program.module()(shown)]
+    return [value.numpy() for value in program.module()(shown)], f"torch {torch.__version__.partition('+')[0]}"
 
 
 def _differences(
