@@ -57,7 +57,7 @@ class Branch(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(depth):
-            layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(32, width), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(width // 8, width), nn.ReLU(inplace=True)]
         self.conv = nn.Sequential(*layers)
 
     def start(self) -> None:

@@ -64,7 +64,7 @@ class Subnet(nn.Module):
         self.values = values
         layers = []
         for _ in range(depth):
-            norms: list[nn.Module] = [nn.GroupNorm(16, width)] if norm else []
+            norms: list[nn.Module] = [nn.GroupNorm(width // 8, width)] if norm else []
             layers.append(nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *norms, nn.ReLU(inplace=True)))
         self.conv = nn.Sequential(*layers)
         self.last = last
