@@ -1,0 +1,192 @@
+"""Embeddings and few shots, by a third author, on which NO threshold is ever set. See `healthy_third.py`."""
+
+import copy
+
+import torch
+from benchmarks.chart.case import Harness
+from benchmarks.chart.healthy_third import iterate, rows
+from benchmarks.chart.second import SecondCases, accuracy, dense, digits
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F  # noqa: N812
+
+cases = SecondCases("third")
+
+
+def two_views(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Each image twice, moved by up to a pixel and with noise."""
+    views = []
+    for _ in range(2):
+        i, j = (int(torch.randint(-1, 2, ())) for _ in range(2))
+        views.append(x.roll((i, j), (2, 3)) + 0.1 * torch.randn_like(x))
+    return views[0], views[1]
+
+
+def nearest(embed: nn.Module, at: int = 800) -> float:
+    """Accuracy of the nearest training image in the embedding, of held-out images."""
+    x, y, vx, vy = digits("unit")
+    embed.eval()
+    with torch.no_grad():
+        a, b = F.normalize(embed(vx), dim=1), F.normalize(embed(x[:at]), dim=1)
+    return float((y[:at][(a @ b.T).argmax(1)] == vy).float().mean())
+
+
+def encoder(out: int = 32) -> nn.Sequential:
+    """Images to vectors."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 96), nn.BatchNorm1d(96), nn.ReLU(), nn.Linear(96, out))
+
+
+@cases.recipe("contrastive", 0.85)
+def same_class_attracts(harness: Harness, seed: int) -> float:
+    """Supervised contrastive loss on the sphere, temperature 0.1; all of one class in the batch are positives."""
+    x, y, *_ = digits("unit")
+    model = encoder()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def compute(i: int) -> dict[str, Tensor]:
+        at = rows(x, 64)
+        z = F.normalize(model(x[at]), dim=1)
+        same = (y[at][:, None] == y[at]).float().fill_diagonal_(0)
+        logits = (z @ z.T / 0.1).masked_fill(torch.eye(64, dtype=torch.bool), -1e9)
+        loss = -((logits.log_softmax(1) * same).sum(1) / same.sum(1).clamp(min=1)).mean()
+        return {"loss": loss, "inputs": x[at], "targets": y[at], "outputs": z}
+
+    iterate(harness, model, optimizer, compute, 150)
+    return nearest(model)
+
+
+@cases.recipe("contrastive", 0.75)
+def queue_of_old_keys(harness: Harness, seed: int) -> float:
+    """MoCo: a slow copy makes the keys, 256 older keys are the negatives; its loss rises while the queue fills."""
+    x, *_ = digits("unit")
+    model = encoder()
+    slow = copy.deepcopy(model).requires_grad_(False)
+    queue = F.normalize(torch.randn(256, 32), dim=1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=1e-4)
+    harness.begin(model, optimizer)
+    for _ in range(200):
+        a, b = two_views(x[rows(x, 32)])
+        q = F.normalize(model(a), dim=1)
+        with torch.no_grad():
+            for p, v in zip(slow.parameters(), model.parameters(), strict=True):
+                p.lerp_(v, 0.05)
+            k = F.normalize(slow(b), dim=1)
+        logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], 1) / 0.2
+        loss = F.cross_entropy(logits, torch.zeros(32, dtype=torch.long))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        queue = torch.cat([k, queue])[:256]
+        harness.step(loss=loss)
+    return nearest(model)
+
+
+@cases.recipe("siamese", 0.75)
+def gradient_is_stopped(harness: Harness, seed: int) -> float:
+    """SimSiam: negative cosine similarity from near 0 towards -1; one side has no gradient."""
+    x, *_ = digits("unit")
+    body, guess = encoder(), nn.Sequential(nn.Linear(32, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 32))
+    both = nn.ModuleList([body, guess])
+    optimizer = torch.optim.SGD(both.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+
+    def compute(i: int) -> Tensor:
+        a, b = (body(v) for v in two_views(x[rows(x, 64)]))
+        one = F.cosine_similarity(guess(a), b.detach()).mean()
+        return -0.5 * (one + F.cosine_similarity(guess(b), a.detach()).mean())
+
+    iterate(harness, both, optimizer, compute, 150)
+    return nearest(body)
+
+
+@cases.recipe("siamese", 0.75)
+def variance_is_kept(harness: Harness, seed: int) -> float:
+    """VICReg: invariance, a hinge on each deviation, and covariance; three weights of 25, 25 and 1."""
+    x, *_ = digits("unit")
+    model = encoder()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+
+    def compute(i: int) -> Tensor:
+        a, b = (model(v) for v in two_views(x[rows(x, 64)]))
+        loss = 25 * F.mse_loss(a, b)
+        for z in (a, b):
+            z = z - z.mean(0)
+            cov = z.T @ z / 63
+            loss = loss + 25 * F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
+            loss = loss + (cov - cov.diag().diag()).square().sum() / 32
+        return loss
+
+    iterate(harness, model, optimizer, compute, 150)
+    return nearest(model)
+
+
+@cases.recipe("metric", 0.85)
+def angles_with_a_margin(harness: Harness, seed: int) -> float:
+    """ArcFace: an angle margin of 0.3 and a scale of 20 in training; class vectors have a rate ten times as high."""
+    x, y, *_ = digits("unit")
+    model, kinds = encoder(), nn.Parameter(torch.randn(10, 32))
+    optimizer = torch.optim.Adam([{"params": model.parameters(), "lr": 2e-3}, {"params": [kinds], "lr": 2e-2}])
+    both = nn.ParameterDict({"kinds": kinds})
+    holder = nn.ModuleList([model, both])
+
+    def compute(i: int) -> dict[str, Tensor]:
+        at = rows(x, 48)
+        cosine = (F.normalize(model(x[at]), dim=1) @ F.normalize(kinds, dim=1).T).clamp(-0.999, 0.999)
+        angle = cosine.acos() + 0.3 * F.one_hot(y[at], 10)
+        logits = 20 * angle.clamp(max=3.1).cos()
+        return {"loss": F.cross_entropy(logits, y[at]), "inputs": x[at], "targets": y[at], "outputs": logits}
+
+    iterate(harness, holder, optimizer, compute, 150)
+    return nearest(model)
+
+
+@cases.recipe("fewshot", 0.7)
+def prototypes_of_episodes(harness: Harness, seed: int) -> float:
+    """Prototypical networks: episodes of 4 of the first 7 digits, 5 shown and 5 asked; scored on the last 3 digits."""
+    x, y, vx, vy = digits("unit")
+    x, y = torch.cat([x, vx]), torch.cat([y, vy])
+    of = [x[y == c] for c in range(10)]
+    model = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 32))
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+
+    def episode(kinds: list[int], asked: int) -> tuple[Tensor, Tensor]:
+        parts = [of[c][torch.randperm(len(of[c]))[: 5 + asked]] for c in kinds]
+        middles = torch.stack([model(p[:5]).mean(0) for p in parts])
+        z = model(torch.cat([p[5:] for p in parts]))
+        return -(torch.cdist(z, middles) ** 2), torch.arange(len(kinds)).repeat_interleave(asked)
+
+    def compute(i: int) -> Tensor:
+        return F.cross_entropy(*episode(torch.randperm(7)[:4].tolist(), 5))
+
+    iterate(harness, model, optimizer, compute, 100)
+    with torch.no_grad():
+        return accuracy(*episode([7, 8, 9], 60))
+
+
+@cases.recipe("meta", 0.4)
+def learns_through_a_step(harness: Harness, seed: int) -> float:
+    """MAML: one inner gradient step with create_graph, then the outer loss; sines of all heights and phases."""
+    net = dense(1, 40, 40, 1)
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+
+    def task(draw: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        high, phase = 0.5 + 2 * torch.rand((), generator=draw), 3.1 * torch.rand((), generator=draw)
+        x = torch.rand(20, 1, generator=draw) * 6 - 3
+        return x, high * torch.sin(x + phase)
+
+    def adapted(x: Tensor, y: Tensor, steps: int) -> dict[str, Tensor]:
+        weights = dict(net.named_parameters())
+        for _ in range(steps):
+            loss = F.mse_loss(functional_call(net, weights, (x,)), y)
+            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            weights = {k: w - 0.05 * g for (k, w), g in zip(weights.items(), slopes, strict=True)}
+        return weights
+
+    def outer(draw: torch.Generator | None = None, steps: int = 1) -> tuple[Tensor, Tensor]:
+        x, y = task(draw)
+        out = functional_call(net, adapted(x[:10], y[:10], steps), (x[10:],))
+        return F.mse_loss(out, y[10:]), y[10:].square().mean()
+
+    iterate(harness, net, optimizer, lambda i: torch.stack([outer()[0] for _ in range(4)]).mean(), 250)
+    draw = torch.Generator().manual_seed(1)
+    told = [outer(draw, 3) for _ in range(40)]
+    return 1 - sum(float(a) for a, _ in told) / sum(float(b) for _, b in told)
