@@ -117,6 +117,21 @@ def test_instance_masks_lie_on_their_objects(instances: DataFacts) -> None:
     assert plain[0].masks is None
 
 
+def test_boxes_of_turned_objects_are_those_of_their_outlines(instances: DataFacts) -> None:
+    recipe = masked(instances, model="ssdlite", rotate=45.0)
+    samples = Samples(Path(instances.root), split_examples(instances).train, recipe, augment=True)
+    discs = 0
+    for sample in (samples[i] for i in range(len(samples))):
+        assert sample.masks is None
+        for box in sample.boxes[sample.labels == 1].tolist():
+            whole = box[0] > 1 and box[1] > 1 and box[2] < SIDE - 1 and box[3] < SIDE - 1
+            rows, columns = torch.nonzero(shown(sample, 1), as_tuple=True)
+            seen = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            assert not whole or (torch.tensor(box) - seen).abs().max() <= 1.5  # a disc's box does not grow as it turns
+            discs += whole
+    assert discs > 3
+
+
 @pytest.mark.parametrize("mixed", [{"mosaic": 1.0}, {"copy_paste": 1.0}, {"mosaic": 0.5, "copy_paste": 0.5}])
 def test_masks_stay_on_their_objects_however_images_are_mixed(instances: DataFacts, mixed: dict[str, float]) -> None:
     recipe = masked(instances, flip=True, rotate=20.0, jitter_scale=0.2, **mixed)

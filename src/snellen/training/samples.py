@@ -64,6 +64,7 @@ class Samples(Dataset[Sample]):
         self.recipe = recipe
         self.augment = augment
         self.epoch = 0
+        self._masked = wants_masks(recipe) if augment else _learns_masks(recipe)
         _refuse(self.examples, recipe)
         self.unreadable: dict[str, str] = {}
         self._cache: list[Sample] | None = None
@@ -98,6 +99,8 @@ class Samples(Dataset[Sample]):
         if recipe.mosaic or recipe.copy_paste:
             sample = self._composed(sample, row)
         sample = augmented(sample, recipe, self._rng(row, AUGMENTED))
+        if recipe.task == "detection" and not _learns_masks(recipe):
+            return sample._replace(masks=None)
         return self._blended(sample, row) if recipe.mixup or recipe.cutmix else sample
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -153,7 +156,7 @@ class Samples(Dataset[Sample]):
 
     def _bytes(self) -> int:
         area = self.recipe.image_size**2
-        objects = sum(len(e.labels) for e in self.examples) if wants_masks(self.recipe) else 0
+        objects = sum(len(e.labels) for e in self.examples) if self._masked else 0
         classes = area * len(self.examples) if self.recipe.task == "segmentation" else 0
         return len(self.examples) * 3 * area + objects * area // 8 + classes
 
@@ -178,7 +181,7 @@ class Samples(Dataset[Sample]):
         seen = ((corners[:, 2:] - corners[:, :2]) >= 1.0).all(axis=1)  # a side under a pixel cannot be learned
         boxes, labels = torch.from_numpy(corners[seen]), torch.from_numpy(example.labels[seen])
         masks = None
-        if example.outlines is not None and wants_masks(self.recipe):
+        if example.outlines is not None and self._masked:
             size = self.recipe.image_size
             wanted = fitted(frame.width, frame.height, size, keep_ratio=True)
             drawn, _ = example.outlines.drawn(self.root, example.boxes, (frame.width, frame.height), wanted)
@@ -202,8 +205,9 @@ class Samples(Dataset[Sample]):
 
 
 def wants_masks(recipe: Recipe) -> bool:
-    """Whether the objects' outlines are learned, or needed to cut objects out."""
-    return recipe.task == "detection" and (_learns_masks(recipe) or recipe.copy_paste > 0)
+    """Whether the objects' outlines are learned, cut out, or turned: the hull of a turned outline fits the object."""
+    turned = recipe.rotate or recipe.shear or recipe.perspective
+    return recipe.task == "detection" and bool(_learns_masks(recipe) or recipe.copy_paste or turned)
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -215,11 +219,11 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[ND
 
 
 def _learns_masks(recipe: Recipe) -> bool:
-    return recipe.model.replace("-", "").replace("_", "").startswith("maskrcnn")
+    return recipe.task == "detection" and recipe.model.replace("-", "").replace("_", "").startswith("maskrcnn")
 
 
 def _refuse(examples: Sequence[Example], recipe: Recipe) -> None:
-    if recipe.task == "detection" and _learns_masks(recipe) and all(e.outlines is None for e in examples):
+    if _learns_masks(recipe) and all(e.outlines is None for e in examples):
         raise SamplesError(f"{recipe.model} learns outlines, and the dataset has boxes only: take another model")
     for name, task in FOR_TASK.items():
         if getattr(recipe, name) and recipe.task != task:
