@@ -61,6 +61,23 @@ def test_parts_of_uneven_size_add_up(tmp_path: Path, loss: Any) -> None:
     assert torch.allclose(one, two, atol=1e-7)
 
 
+@pytest.mark.parametrize(("loss", "known"), [("ce", True), ("focal", True), ("ohem-ce", False), ("ce+focal", True)])
+def test_a_classifier_knows_its_weights_from_labels_and_shares(tmp_path: Path, loss: str, known: bool) -> None:
+    data = digit_images(tmp_path, 30)
+    recipe = default_recipe(data, loss=loss, class_weights="balanced")
+    split = split_examples(data)
+    task: Any = task_of(recipe, split, Noisy())
+    torch.manual_seed(0)
+    labels = torch.randint(10, (7,))
+    for targets in (labels, nn.functional.one_hot(labels, 10).float()):
+        found = task.weights(targets)
+        assert (found is not None) == known
+        if known:
+            terms = task.loss(torch.randn(7, 10), targets).terms
+            assert {n: float(w) for n, w in found.items()} == {n: float(t.weight) for n, t in terms.items()}
+    assert task.weights(labels, lambda outputs, targets: outputs.mean()) is None
+
+
 def test_a_detector_in_parts_divides_by_all_positives(tmp_path: Path) -> None:
     data = digit_scenes(tmp_path, 16, side=64)
     recipe = default_recipe(data, image_size=64, batch_size=6)

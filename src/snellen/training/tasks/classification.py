@@ -37,6 +37,9 @@ class ClassificationTask:
             weights = class_weights(_counts(train, len(class_names)), recipe.class_weights)
         options = {"focal": {"gamma": recipe.focal_gamma}, "ce": {"label_smoothing": recipe.label_smoothing}}
         self._loss = named_loss(recipe.loss, class_weights=weights, maps=False, options=options)
+        self._classes = len(class_names)
+        # Which labels are the hardest is up to the network.
+        self._by_labels = "ohem-ce" not in recipe.loss.split("+")
         self.loss_kind = LOSS_KINDS.get(recipe.loss, recipe.loss)
         # Uniform guesses cost ln C, with or without label smoothing and weights.
         self.initial_loss_expected = expected_at_start(recipe.loss, len(class_names), gamma=recipe.focal_gamma)
@@ -57,6 +60,13 @@ class ClassificationTask:
         labels = targets.argmax(dim=1) if targets.is_floating_point() else targets
         correct = (outputs.detach().argmax(dim=1) == labels).sum()
         return BatchLoss(terms, {"correct": float(correct)})
+
+    def weights(self, targets: Tensor, replacement: LossFunction | None = None) -> dict[str, Tensor] | None:
+        """What each term of the loss is divided by, which the labels alone decide; None where they do not."""
+        if replacement is not None or not self._by_labels:
+            return None
+        logits = torch.zeros(len(targets), self._classes, device=targets.device)
+        return {name: term.weight for name, term in self._loss(logits, targets).items()}
 
     def judgeable(self, outputs: Tensor, targets: Tensor, images: Sequence[str]) -> list[Any]:
         """Whether each image's class was found."""
