@@ -21,7 +21,11 @@ LEAST = 1e-5
 
 @dataclass(frozen=True)
 class CrfSettings:
-    """Equation 3: how far, and how strongly, pixels pull each other to one class."""
+    """Equation 3: how far, and how strongly, pixels pull each other to one class.
+
+    The default weights are for objects much larger than the kernels, as in photographs; lines of a few pixels, such as
+    membranes or vessels, are outvoted by what lies around them, and want no CRF at all.
+    """
 
     spatial_sigma: float = 3.0
     """Pixels: standard deviation of the smoothness kernel."""
