@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.roi_heads import paste_masks_in_image
@@ -375,6 +376,20 @@ def test_evidence_names_positives_their_overlap_and_what_is_ignored() -> None:
     assert [len(sides) // 2 for _, sides in model.feature_levels()] == [3] * 4
     modules = dict(model.named_modules())
     assert all(name in modules for name, _ in model.feature_levels())
+
+
+def test_anchors_made_in_inference_or_in_a_trace_do_not_hinder_training() -> None:
+    model = faster_rcnn.build_fpn(CLASSES, image_size=96, box_loss="giou")
+    x, targets = scene(96, (3, 2))
+    with torch.inference_mode():
+        model.eval()(x)
+    traced = faster_rcnn.build_fpn(CLASSES, image_size=96, box_loss="giou")
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        traced.rpn([torch.zeros(2, 64, 96 // s, 96 // s) for s in (4, 8, 16, 32)], 96)
+    for trained in (model, traced):
+        terms = trained.train().loss(trained(x, targets), targets)
+        terms["proposal_boxes"].total.backward()
+        assert torch.isfinite(terms["boxes"].total)
 
 
 def test_given_anchors_are_spread_over_the_levels_small_ones_on_fine_maps() -> None:

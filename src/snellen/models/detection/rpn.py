@@ -135,14 +135,19 @@ class Rpn(nn.Module):
         return RpnOutputs(objectness, offsets, self._anchors(maps, image_size), sizes)
 
     def _anchors(self, maps: Sequence[Tensor], image_size: int) -> Tensor:
-        """Made once for each size of the input, not at each step."""
+        """Made once for each size of the input, not at each step; but tensors of a trace, which hold nothing, anew."""
         shapes = [(x.shape[2], x.shape[3]) for x in maps]
         key = (tuple(shapes), image_size, maps[0].device)
-        if self._grid is None or self._grid[0] != key:
-            strides = [(image_size // h, image_size // w) for h, w in shapes]
+        if self._grid is not None and self._grid[0] == key and type(maps[0]) is Tensor:
+            return self._grid[1]
+        strides = [(image_size // h, image_size // w) for h, w in shapes]
+        # Also in inference mode they are to be tensors that a later training step may use.
+        with torch.inference_mode(False):
             sides = [torch.tensor(level, device=maps[0].device) for level in self.sides]
-            self._grid = (key, grid_anchors(shapes, strides, sides, self.offset))
-        return self._grid[1]
+            anchors = grid_anchors(shapes, strides, sides, self.offset)
+        if type(maps[0]) is Tensor:
+            self._grid = (key, anchors)
+        return anchors
 
 
 @torch.no_grad()
