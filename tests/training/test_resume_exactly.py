@@ -11,7 +11,7 @@ from snellen.training import default_recipe
 from snellen.training.run_folder import RunFolder
 from snellen.training.snapshots import snapshot_files
 from snellen.training.trainer import train
-from tests.training.subjects import digit_images, digit_scenes
+from tests.training.subjects import digit_images, digit_scenes, shapes_with_maps
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "sgd, 1/t": {"optimizer": "sgd", "schedule": "inverse", "lr": 0.02},
@@ -71,5 +71,24 @@ def test_a_classifier_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
 def test_a_detector_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     data = digit_scenes(tmp_path / "data", 12, side=64)
     recipe = default_recipe(data, image_size=64, epochs=2, batch_size=4, **OPTIONS[name])
+    whole, resumed = interrupted_and_whole(data, recipe, tmp_path)
+    assert_same(whole, resumed, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_detector_by_regions_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """Its regions are drawn by torch's generator, twice where the batch is computed in parts."""
+    data = digit_scenes(tmp_path / "data", 10, side=64)
+    recipe = default_recipe(
+        data, model="faster-rcnn-fpn", image_size=64, epochs=2, batch_size=4, accumulate=2, ema_decay=0.9
+    )
+    whole, resumed = interrupted_and_whole(data, recipe, tmp_path)
+    assert_same(whole, resumed, tmp_path)
+
+
+def test_a_segmenter_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    data = shapes_with_maps(tmp_path / "data", 10)
+    options = {"accumulate": 2, "multi_scale": 0.5, "schedule": "restarts", "snapshots": 1, "loss": "ce+dice"}
+    recipe = default_recipe(data, image_size=32, epochs=2, batch_size=4, **options)
     whole, resumed = interrupted_and_whole(data, recipe, tmp_path)
     assert_same(whole, resumed, tmp_path)

@@ -24,6 +24,8 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     if recipe.sharded:
         if not torch.distributed.is_torchelastic_launched():
             raise UseError("sharded: there is one process; start several with torchrun --nproc-per-node=N")
+        if recipe.ema_decay or recipe.swa_epochs:
+            raise UseError("sharded: averages of weights are kept whole; set ema_decay and swa_epochs to 0")
         plugin = FullyShardedDataParallelPlugin(fsdp_version=2, reshard_after_forward=True)
     # It keeps the precision of its first object for the life of the process; another run may have another one.
     AcceleratorState._reset_state()

@@ -47,6 +47,11 @@ class Position:
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Finished epochs."""
 
+    @property
+    def epochs_without_better(self) -> int:
+        """Since the best one, or since the start."""
+        return self.epoch - 1 - (self.best_epoch if self.best_epoch is not None else -1)
+
     def after_epoch(self) -> "Position":
         """The start of the next epoch."""
         return Position(self.epoch + 1, step=self.step, best=self.best, best_epoch=self.best_epoch, rows=self.rows)

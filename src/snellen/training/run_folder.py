@@ -103,8 +103,8 @@ def refuse_overwriting(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
         raise RunError(f"{folder.path} holds a run already: resume it, or name another folder")
     was = Recipe.from_toml(folder.recipe).model_dump()
     now = recipe.model_dump()
-    # These three do not change what is computed.
-    free = {"workers", "checkpoint_seconds", "patience"}
+    # These do not change what is computed.
+    free = {"workers", "checkpoint_seconds", "patience", "loggers"}
     changed = [k for k in now if now[k] != was[k] and k not in free]
     if changed and folder.last.is_file():
         told = ", ".join(f"{k} {was[k]!r} -> {now[k]!r}" for k in changed)

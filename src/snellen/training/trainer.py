@@ -141,7 +141,7 @@ class _Run:
                 if stopped := self._epoch():
                     reason = stopped
                     break
-                if self._patience_is_out():
+                if 0 < self.recipe.patience <= self.at.epochs_without_better:
                     reason = "early-stopping"
                     break
             # Asked for in the last step or validation of the run: the caller must not go on as if nothing had been.
@@ -294,10 +294,6 @@ class _Run:
             ledger=self.split.ledger,
             unreadable=self.material.unreadable,
         )
-
-    def _patience_is_out(self) -> bool:
-        since = self.at.epoch - 1 - (self.at.best_epoch if self.at.best_epoch is not None else -1)
-        return self.recipe.patience > 0 and since >= self.recipe.patience
 
     def _ask_to_stop(self) -> None:
         self.stop_asked = True
