@@ -5,7 +5,8 @@ the assignment are those of YOLOv2, with one prior of all scales an object. The 
 truth value minus our prediction" (sec. 2.1): cross-entropy of sigmoid(t_x), half a squared error of t_w; as in
 Darknet's yolo layer, small objects weigh up to twice as much (2 - w h).
 
-`yolov3-darknet53` is yolov3.cfg layer for layer, `yolov3-tiny-darknet` is yolov3-tiny.cfg.
+`yolov3-darknet53` is yolov3.cfg layer for layer, `yolov3-tiny-darknet` is yolov3-tiny.cfg. On our own small backbone
+cells are half as large (strides 4, 8, 16).
 
 Shapes: N images, A priors of all cells, K classes, P positives.
 """
@@ -180,14 +181,17 @@ def build(
     pretrained: bool = False,
     anchors: Sequence[Sequence[Sequence[float]]] | None = None,
 ) -> YoloV3:
-    """YOLOv3 on a backbone of `darknet.LAYOUTS`, timm or torchvision; None: small backbone, small head.
+    """YOLOv3 on a backbone of `darknet.LAYOUTS`, timm or torchvision; None: small backbone and head.
 
     Published priors keep their size on a Darknet backbone, so that its weights fit, and follow the input elsewhere.
     """
     scale = 1.0 if backbone in LAYOUTS else image_size / PUBLISHED_SIZE
     sides = by_level(fitting(anchors, PRIORS, scale), 3)
-    widths, layers = ((128, 96, 64), (1, 1, 1)) if backbone is None else ((512, 256, 128), (5, 5, 5))
-    return YoloV3(num_classes, image_size, body_of(backbone, (8, 16, 32), pretrained), sides, widths, layers)
+    if backbone is None:
+        return YoloV3(num_classes, image_size, body_of(None, (4, 8, 16)), sides, (96, 64, 32), (1, 1, 1))
+    return YoloV3(
+        num_classes, image_size, body_of(backbone, (8, 16, 32), pretrained), sides, (512, 256, 128), (5, 5, 5)
+    )
 
 
 def build_tiny(
@@ -201,5 +205,6 @@ def build_tiny(
     """YOLOv3-tiny, two scales; arguments as for `build`."""
     scale = 1.0 if backbone in LAYOUTS else image_size / PUBLISHED_SIZE
     sides = by_level(fitting(anchors, TINY_PRIORS, scale), 2)
-    widths = (128, 96) if backbone is None else (256, 128)
-    return YoloV3(num_classes, image_size, body_of(backbone, (16, 32), pretrained), sides, widths, (1, 0))
+    if backbone is None:
+        return YoloV3(num_classes, image_size, body_of(None, (8, 16)), sides, (96, 64), (1, 0))
+    return YoloV3(num_classes, image_size, body_of(backbone, (16, 32), pretrained), sides, (256, 128), (1, 0))
