@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, pad
 from torchvision.ops import roi_align
 
+from snellen.errors import UseError
 from snellen.models.detection.base import Assignment, Found, Target
 from snellen.models.detection.faster_rcnn import FasterRcnn, TwoStageOutputs, faster_rcnn_loss, parts
 from snellen.models.detection.fpn import PyramidBackbone, accept_old_names
@@ -130,14 +131,14 @@ def mask_loss(logits: Tensor, targets: Sequence[Target], sample: RegionSample) -
         sample: Of the regions, those without an object among them.
 
     Raises:
-        ValueError: an image with objects and without masks.
+        UseError: an image with objects and without masks.
     """
     wanted, labels = [], []
     for target, boxes, rows in zip(targets, *_positive(sample), strict=True):
         if not len(rows):
             continue
         if target.masks is None:
-            raise ValueError("Mask R-CNN learns from masks, and these targets have none")
+            raise UseError("Mask R-CNN learns from masks, and this dataset draws none: train another detector")
         labels.append(target.labels[rows] + 1)
         wanted.append(cut_masks(target.masks, boxes, rows, logits.shape[-1]))
     count = torch.tensor(float(len(logits)), device=logits.device)
