@@ -73,10 +73,13 @@ def fast_rcnn_loss(learnt: Scored, targets: Sequence[Target], sample: RegionSamp
 
 
 def one_map(backbone: str | None, pretrained: bool) -> Features:
-    """A backbone's map of stride 16; without a name that of a small one, of stride 8."""
+    """A backbone's map of stride 16; without a name that of a small one, of stride 4.
+
+    RoI pooling rounds a region to whole cells: one of 20 px needs small ones.
+    """
     if backbone is not None:
         return features(backbone, [16], pretrained)
-    return Features(SmallResNet((32, 64), (1, 3)), [1], [64], [8])
+    return Features(SmallResNet((48,), (3,)), [0], [48], [4])
 
 
 def build(

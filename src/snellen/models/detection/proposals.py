@@ -121,13 +121,13 @@ def _root(parent, i):  # type: ignore[no-untyped-def]
 def _merge_edges(weight, one, other, count, scale, least):  # type: ignore[no-untyped-def]
     parent, size = np.arange(count), np.ones(count, np.int64)
     limit = np.full(count, scale)  # strongest edge within, plus scale / pixels
-    for small in (False, True):  # what is left too small is joined in a second round
+    for second in (False, True):  # what is left too small is joined in a second round
         for e in range(len(weight)):
             a, b = _root(parent, one[e]), _root(parent, other[e])
             if a == b:
                 continue
-            alike = weight[e] <= limit[a] and weight[e] <= limit[b]
-            if alike or (small and (size[a] < least or size[b] < least)):
+            alike, small = weight[e] <= min(limit[a], limit[b]), min(size[a], size[b]) < least
+            if small if second else alike:
                 parent[b] = a
                 size[a] += size[b]
                 limit[a] = weight[e] + scale / size[a]

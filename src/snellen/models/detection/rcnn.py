@@ -100,6 +100,6 @@ def build(
     settings = settings_of(RegionSettings(background_low=0.0, sample=32), options)
     if backbone is None:
         # Stride 8 of crops of 32 px: 4 x 4 cells.
-        body = Features(SmallResNet((32, 64, 96), (1, 1, 1), 1), [2], [96], [8])
+        body = Features(SmallResNet((16, 32, 64), (1, 1, 1), 1), [2], [64], [8])
         return Rcnn(num_classes, image_size, body, 32, settings, proposals_from)
     return Rcnn(num_classes, image_size, features(backbone, [32], pretrained), 224, settings, proposals_from)
