@@ -1,15 +1,18 @@
-"""Write the pages that are generated from the rules: `docs/rules/*.md`, the index and the settings schema.
+"""Write the generated pages: `docs/rules/*.md`, their index, the settings schema, and the networks by name.
 
 Run it with `make docs`; a test fails when the pages in the repository are stale.
 """
 
 import json
+import sys
 from pathlib import Path
 
 from snellen.findings.registry import all_rules
 from snellen.verbs.explain import options_schema, rule_index, rule_page
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+from models_page import models_page  # noqa: E402  - a neighbour of this file, wherever it is run from
 
 
 def pages() -> dict[str, str]:
@@ -19,6 +22,7 @@ def pages() -> dict[str, str]:
         "# The rules\n\nGenerated from the rules themselves; `snellen explain NAME` prints a page.\n\n" + rule_index()
     )
     found["snellen.schema.json"] = json.dumps(options_schema(), indent=1, ensure_ascii=False) + "\n"
+    found["models.md"] = models_page()
     return found
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import skops.io
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline
@@ -37,12 +36,16 @@ class StoreError(UseError):
 
 def save(fitted: Pipeline, path: Path) -> None:
     """Write the estimator, whole or not at all."""
+    import skops.io  # Half a second, and only for those who keep or read an estimator.
+
     with written_whole(path) as temporary:
         skops.io.dump(fitted, temporary)
 
 
 def load(path: Path) -> Pipeline:
     """Read what `save` wrote. Raises StoreError, which names file and reason."""
+    import skops.io
+
     try:
         if path.stat().st_size > LARGEST:
             raise StoreError(f"{path}: {path.stat().st_size:,} bytes, limit {LARGEST:,}")
