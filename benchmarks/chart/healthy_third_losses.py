@@ -203,22 +203,6 @@ def evidence_for_each_class(harness: Harness, seed: int) -> float:
     return fit(harness, model, optimizer, loss_fn, digits("unit", image=False), epochs=8, after=count)
 
 
-@cases.recipe("anomaly", 0.8)
-def close_to_a_middle(harness: Harness, seed: int) -> float:
-    """Deep SVDD: digit 0 is drawn to a fixed point by a bias-free network, no labels; area under the curve."""
-    x, y, vx, vy = digits("unit", image=False)
-    zeros = x[y == 0]
-    model = nn.Sequential(nn.Linear(64, 48, bias=False), nn.LeakyReLU(0.1), nn.Linear(48, 16, bias=False))
-    with torch.no_grad():
-        middle = model(zeros).mean(0)
-        middle = torch.where(middle.abs() < 0.1, 0.1 * middle.sign(), middle)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4)
-    iterate(harness, model, optimizer, lambda i: (model(zeros[rows(zeros, 32)]) - middle).square().sum(1).mean(), 120)
-    with torch.no_grad():
-        far = (model(vx) - middle).square().sum(1)
-    return float((far[vy != 0][:, None] > far[vy == 0]).float().mean())
-
-
 @cases.recipe("tree", 0.85)
 def leaves_of_a_soft_tree(harness: Harness, seed: int) -> float:
     """A soft decision tree of depth 4: sigmoid gates route to 16 leaves' class distributions; NLL of the mixture."""

@@ -72,7 +72,7 @@ def signs_of_gradients(harness: Harness, seed: int) -> float:
     return fit(harness, model, optimizer, F.cross_entropy, digits("unit", image=False), epochs=8, scheduler=falls)
 
 
-@cases.recipe("cnn", 0.85)
+@cases.recipe("cnn", 0.7)
 def trust_by_layer(harness: Harness, seed: int) -> float:
     """LAMB: Adam's direction scaled to each layer's norm, batches of 256, a rate of 0.03."""
 

@@ -37,11 +37,11 @@ def group_norm_and_one_cycle(harness: Harness, seed: int) -> float:
         nn.Conv2d(3, 8, 3, padding=1), Residual(8, 16, 2), Residual(16, 32, 2), nn.AdaptiveAvgPool2d(1),
         nn.Flatten(), nn.Linear(32, 4),
     )  # fmt: skip
-    split = signs(count=500)
+    split = signs(count=400)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.01)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=7 * 12)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=6 * 10)
     return fit(
-        harness, model, optimizer, F.cross_entropy, split, epochs=7, scheduler=cycle, per="batch",
+        harness, model, optimizer, F.cross_entropy, split, epochs=6, scheduler=cycle, per="batch",
         before=lambda x, y: (x + 0.02 * torch.randn_like(x), y),
     )  # fmt: skip
 
