@@ -72,7 +72,7 @@ def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> 
         sizes = object_sizes(data, split.train, recipe.image_size)
         anchors = fit_sides(sizes, STRIDES) if len(sizes) else None
     torch.manual_seed(recipe.seed)
-    return create(
+    model = create(
         recipe.model,
         task=recipe.task,
         num_classes=len(split.class_names),
@@ -80,6 +80,10 @@ def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> 
         pretrained=recipe.pretrained,
         anchors=anchors,
     )
+    if anchors is not None and not hasattr(model, "anchor_sides"):
+        # What the run is to be built with again, where the network does not keep it itself.
+        model.anchor_sides = anchors  # type: ignore[assignment]
+    return model
 
 
 def object_sizes(data: DataFacts, examples: Sequence[Example], image_size: int) -> NDArray[np.float64]:
