@@ -59,23 +59,25 @@ def test_a_run_killed_in_an_epoch_goes_on_with_exactly_the_same_losses(tmp_path:
     assert steps(tmp_path / "killed") == whole
 
 
+EXACT = 1e-6
 SHARED = {
-    "classification": ("classification", []),
-    "detection": ("detection", []),
-    "detection by regions": ("detection", ["model=faster-rcnn-fpn", "epochs=1"]),
-    "segmentation": ("segmentation", ["epochs=1"]),
-    "sharded": ("classification", ["epochs=1", "optimizer=sgd", "lr=0.01", "sharded=true"]),
+    "classification": ("classification", [], EXACT),
+    "detection": ("detection", [], EXACT),
+    # Each process draws the regions of its own images from its own generator: the same loss only on average.
+    "detection by regions": ("detection", ["model=faster-rcnn-fpn", "epochs=1"], 2e-2),
+    "segmentation": ("segmentation", ["epochs=1"], EXACT),
+    "sharded": ("classification", ["epochs=1", "optimizer=sgd", "lr=0.01", "sharded=true"], EXACT),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SHARED))
 def test_two_processes_compute_what_one_does(tmp_path: Path, name: str) -> None:
-    task, fields = SHARED[name]
+    task, fields, limit = SHARED[name]
     run(once(tmp_path, "one", task, "double", *(f for f in fields if not f.startswith("sharded"))))
     run(once(tmp_path, "two", task, "double", *fields, processes=2))
     one, two = steps(tmp_path / "one"), steps(tmp_path / "two")
     assert len(one) == len(two)
     gaps = [abs(a["loss"] - b["loss"]) / max(1.0, a["loss"]) for a, b in zip(one, two, strict=True)]
     print(f"{name}: largest difference {max(gaps):.2e} over {len(gaps)} steps, first {gaps[0]:.1e}")
-    assert max(gaps) < 1e-6
+    assert max(gaps) < limit
