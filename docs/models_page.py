@@ -16,8 +16,8 @@ def models_page() -> str:
     lines = [
         "# Networks by name",
         "",
-        "Generated from the tables themselves. `snellen train DATA --model NAME`, `snellen inspect NAME`; a name that is",
-        "almost right is answered with the nearest ones.",
+        "Generated from the tables themselves. `snellen train DATA --model NAME`, `snellen inspect NAME`; a name",
+        "that is almost right is answered with the nearest ones.",
         "",
         "## Detectors",
         "",
