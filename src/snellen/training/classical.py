@@ -20,10 +20,10 @@ from snellen.models.classical.classifier import ClassicalClassifier
 from snellen.models.classical.features import Features
 from snellen.models.classical.store import load, save
 from snellen.progress import Progress, silent
+from snellen.training.folds import split_of
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunError, RunFolder, refuse_overwriting, write_model
 from snellen.training.samples import Samples
-from snellen.training.splits import split_examples
 from snellen.training.trainer import Trained
 from snellen.watching.facts import EPOCHS, RunFacts
 
@@ -56,7 +56,7 @@ def train_classical(
     folder = RunFolder(out)
     refuse_overwriting(folder, recipe, resume)
     began = time.monotonic()
-    split = split_examples(data, recipe.seed)
+    split = split_of(data, recipe)
     root = Path(data.root)
     parts = {
         "train": Samples(root, split.train, recipe, augment=False),

@@ -9,9 +9,10 @@ import polars as pl
 from snellen.data.facts import DataFacts
 from snellen.progress import Progress, silent
 from snellen.training.classical import describe, of_recipe
+from snellen.training.folds import split_of
 from snellen.training.recipe import Recipe
 from snellen.training.samples import Samples
-from snellen.training.splits import Example, split_examples
+from snellen.training.splits import Example
 
 MODEL = "hog+colour+logistic"
 """Shape and colour, and a linear model: seconds, and hardly any setting to get wrong."""
@@ -34,7 +35,7 @@ def simple_baseline(
         name; images (held-out ones that both answered); accuracy and network (0..1 each); only_baseline and
         only_network, the images that one of the two alone gets right. Empty when no held-out image is left.
     """
-    split = split_examples(data, recipe.seed)
+    split = split_of(data, recipe)
     told = {row["image"]: row["class_name"] == row["true_class"] for row in predictions.iter_rows(named=True)}
     small = recipe.vary(model=MODEL, image_size=min(recipe.image_size, 64), pretrained=False)
     learn = _some(split.train, recipe.seed)

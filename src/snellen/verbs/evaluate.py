@@ -136,7 +136,7 @@ def score_model(
 
 def parts_of(data: DataFacts, recipe: "Recipe", ledger: pl.DataFrame | None) -> tuple[list[str], list[str]]:
     """Images to validate with and those learned from. Drawn anew from data that changed, the two would mix."""
-    from snellen.training.splits import split_examples
+    from snellen.training.folds import split_of
 
     if ledger is not None:
         there = data.images.filter(pl.col("exists").fill_null(True) & pl.col("error").is_null())
@@ -144,7 +144,7 @@ def parts_of(data: DataFacts, recipe: "Recipe", ledger: pl.DataFrame | None) -> 
         held_out, learned = (list(used.filter(split=part)["image"]) for part in ("val", "train"))
         if held_out:
             return held_out, learned
-    parts = split_examples(data, recipe.seed)
+    parts = split_of(data, recipe)
     return [e.image for e in parts.val], [e.image for e in parts.train]
 
 

@@ -43,7 +43,7 @@ def export(
     from snellen.training.export import ExportError, export_model
     from snellen.training.predict import load_run
 
-    model, recipe, class_names = load_run(Path(run))
+    model, recipe, class_names = load_run(Path(run), together=False)
     letterboxed = "letterbox: the image at the top left, grey beside it"
     told = {
         "task": recipe.task,

@@ -91,12 +91,12 @@ def score_run_maps(
 def _truth(data: DataFacts, recipe: "Recipe", class_names: Sequence[str]) -> "Mapping[str, ClassMap]":
     """Image -> its class map: a mask, or painted of the objects' outlines where the dataset has no masks."""
     from snellen.training.class_maps import maps_by_image
-    from snellen.training.splits import split_examples
+    from snellen.training.folds import split_of
 
     maps = maps_by_image(data, class_names)
     if maps:
         return maps
-    parts = split_examples(data, recipe.seed, "segmentation")
+    parts = split_of(data, recipe)
     if parts.class_names != list(class_names):
         raise UseError(f"{data.root}: its classes are not those that the run was trained for")
     return {e.image: e.class_map for e in [*parts.train, *parts.val] if e.class_map is not None}
