@@ -14,7 +14,6 @@ from benchmarks.chart.second import diabetes as sugar
 from sklearn.datasets import load_iris, make_friedman1, make_moons
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.utils.data import DataLoader, TensorDataset
 
 cases = SecondCases("third")
 
@@ -84,33 +83,6 @@ def bceloss_after_a_sigmoid(harness: Harness, seed: int) -> float:
         if epoch % 10 == 9:
             harness.epoch(train={"loss": loss.item()}, val={"loss": loss_fn(model(vx), vy).item()})
     return float(((model(vx) > 0.5) == (vy > 0.5)).float().mean())
-
-
-@cases.recipe("cnn", 0.85)
-def four_images_a_step(harness: Harness, seed: int) -> float:
-    """The sixty-minute tutorial: two convolutions, three linear layers, no norm, batches of 4, SGD with momentum."""
-    x, y, vx, vy = digits("signed", count=1000)
-    net = nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 3), nn.ReLU(), nn.Flatten(),
-        nn.Linear(64, 60), nn.ReLU(), nn.Linear(60, 42), nn.ReLU(), nn.Linear(42, 10),
-    )  # fmt: skip
-    criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.005, momentum=0.9)
-    loader = DataLoader(TensorDataset(x, y), batch_size=4, shuffle=True)
-    harness.begin(net, optimizer, loss_fn=criterion)
-    for _ in range(3):
-        running = 0.0
-        for inputs, labels in loader:
-            optimizer.zero_grad()
-            outputs = net(inputs)
-            loss = criterion(outputs, labels)
-            loss.backward()
-            optimizer.step()
-            running += loss.item()
-            harness.step(loss=loss.item())
-        harness.epoch(train={"loss": running / len(loader)})
-    with torch.no_grad():
-        return accuracy(net(vx), vy)
 
 
 @cases.recipe("mlp", 0.85)
@@ -245,23 +217,3 @@ def ten_features_five_matter(harness: Harness, seed: int) -> float:
     split = cut(*make_friedman1(600, noise=0.5, random_state=7))
     optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
     return fit(harness, net, optimizer, nn.L1Loss(), split, epochs=30, size=40, score=explained, metric=None)
-
-
-@cases.recipe("mlp", 0.85)
-def no_optimizer_at_all(harness: Harness, seed: int) -> float:
-    """Weights are moved by hand under no_grad, gradients cleared by hand; there is no optimizer object."""
-    x, y, vx, vy = digits("unit", image=False)
-    model = dense(64, 32, 10)
-    harness.begin(model, [])
-    for _ in range(6):
-        for part in torch.randperm(len(x)).split(25):
-            loss = F.cross_entropy(model(x[part]), y[part])
-            loss.backward()
-            with torch.no_grad():
-                for p in model.parameters():
-                    p -= 0.3 * p.grad
-                    p.grad.zero_()
-            harness.step(loss=loss, inputs=x[part], targets=y[part])
-        with torch.no_grad():
-            harness.epoch(val={"accuracy": accuracy(model(vx), vy)})
-    return accuracy(model(vx), vy)

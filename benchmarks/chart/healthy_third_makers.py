@@ -94,55 +94,6 @@ def told_which_digit(harness: Harness, seed: int) -> float:
         return float(1 - parts(vx, vy)[1].mean() / (vx - vx.mean(0)).square().sum(1).mean())
 
 
-@cases.recipe("energy", 0.7)
-def energy_by_contrast(harness: Harness, seed: int) -> float:
-    """An energy model: 15 Langevin steps from a buffer, a loss near 0 of any sign; real against normal points."""
-    real = cloud("moons")
-    energy = dense(2, 64, 64, 1, act=nn.SiLU)
-    optimizer = torch.optim.Adam(energy.parameters(), lr=2e-3)
-    buffer = torch.randn(512, 2)
-
-    def langevin(z: Tensor, steps: int) -> Tensor:
-        for _ in range(steps):
-            z = z.detach().requires_grad_(True)
-            (slope,) = torch.autograd.grad(energy(z).sum(), z)
-            z = z - 0.05 * slope + 0.1 * torch.randn_like(z)
-        return z.detach().clamp(-4, 4)
-
-    def compute(i: int) -> Tensor:
-        at = torch.randperm(512)[:64]
-        start = torch.where(torch.rand(64, 1) < 0.05, torch.randn(64, 2), buffer[at])
-        buffer[at] = langevin(start, 15)
-        up, down = energy(real[rows(real, 64)]), energy(buffer[at])
-        return up.mean() - down.mean() + 0.1 * (up**2 + down**2).mean()
-
-    iterate(harness, energy, optimizer, compute, 200)
-    with torch.no_grad():
-        real_energy, other = energy(real[:500]), energy(torch.randn(500, 2))
-    return float((other > real_energy.T).float().mean())
-
-
-@cases.recipe("score", 0.1)
-def scores_at_many_noises(harness: Harness, seed: int) -> float:
-    """Denoising score matching over ten noise levels, weighted by their variance; gain over a normal's."""
-    real, levels = cloud("roll"), torch.logspace(0.3, -1.3, 10)
-    net = dense(3, 96, 96, 2, act=nn.SiLU)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-
-    def compute(i: int) -> Tensor:
-        x, s = real[rows(real, 128)], levels[torch.randint(10, (128, 1))]
-        noise = torch.randn_like(x)
-        out = net(torch.cat([x + s * noise, s.log()], 1))
-        return (out + noise).square().sum(1).mean()
-
-    iterate(harness, net, optimizer, compute, 300)
-    x, n = real[:1000], torch.randn(1000, 2)
-    with torch.no_grad():
-        out = net(torch.cat([x + 0.3 * n, torch.full((1000, 1), 0.3).log()], 1))
-        linear = -(x + 0.3 * n) * 0.3 / 1.09  # the best that can be said of a normal distribution
-        return float(1 - (out + n).square().mean() / (linear + n).square().mean())
-
-
 @cases.recipe("made", 0.1)
 def pixels_after_pixels(harness: Harness, seed: int) -> float:
     """MADE: a masked autoencoder foretells each binary pixel from those before it; gain over independent pixels."""

@@ -208,36 +208,6 @@ def noise_to_noise(harness: Harness, seed: int) -> float:
         return float(1 - (model(one[400:]) - x[400:]).square().mean() / 0.0225)
 
 
-@cases.recipe("cnn", 0.15)
-def larger_photographs(harness: Harness, seed: int) -> float:
-    """Repeated pixels plus a learned rest that starts at nought, Charbonnier loss; gain over repeated pixels."""
-    x = photographs()
-    small = F.avg_pool2d(x, 2)
-    large = F.interpolate(small, scale_factor=2, mode="nearest")
-
-    class Rest(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Sequential(conv(3, 24), conv(24, 24), nn.Conv2d(24, 3, 3, padding=1))
-            nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
-            nn.init.zeros_(self.body[-1].bias)  # type: ignore[arg-type]
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.body(x)
-
-    def charbonnier(out: Tensor, y: Tensor) -> Tensor:
-        return ((out - y).square() + 1e-6).sqrt().mean()
-
-    model = Rest()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, betas=(0.9, 0.99))
-    split = halves(large, x)
-
-    def gain(out: Tensor, y: Tensor) -> float:
-        return float(1 - (out - y).square().mean() / (split[2] - y).square().mean())
-
-    return fit(harness, model, optimizer, charbonnier, split, epochs=5, size=16, score=gain, metric="gain")
-
-
 @cases.recipe("cnn", 0.25)
 def colour_from_grey(harness: Harness, seed: int) -> float:
     """Two colour differences from brightness, in -1..1 but mostly near 0; explained share of their variance."""

@@ -1,7 +1,5 @@
 """Embeddings and few shots, by a third author, on which NO threshold is ever set. See `healthy_third.py`."""
 
-import copy
-
 import torch
 from benchmarks.chart.case import Harness
 from benchmarks.chart.healthy_third import iterate, rows
@@ -69,49 +67,6 @@ def same_class_attracts(harness: Harness, seed: int) -> float:
 
     iterate(harness, model, optimizer, compute, 150)
     return told_apart(model)
-
-
-@cases.recipe("contrastive", 0.2)
-def queue_of_old_keys(harness: Harness, seed: int) -> float:
-    """MoCo: a slow copy makes the keys, 256 older keys are the negatives; its loss rises while the queue fills."""
-    x, *_ = digits("unit")
-    model = encoder()
-    slow = copy.deepcopy(model).requires_grad_(False)
-    queue = F.normalize(torch.randn(256, 32), dim=1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=1e-4)
-    harness.begin(model, optimizer)
-    for _ in range(200):
-        a, b = two_views(x[rows(x, 32)])
-        q = F.normalize(model(a), dim=1)
-        with torch.no_grad():
-            for p, v in zip(slow.parameters(), model.parameters(), strict=True):
-                p.lerp_(v, 0.05)
-            k = F.normalize(slow(b), dim=1)
-        logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], 1) / 0.2
-        loss = F.cross_entropy(logits, torch.zeros(32, dtype=torch.long))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        queue = torch.cat([k, queue])[:256]
-        harness.step(loss=loss)
-    return found_again(model)
-
-
-@cases.recipe("siamese", 0.2)
-def gradient_is_stopped(harness: Harness, seed: int) -> float:
-    """SimSiam: negative cosine similarity from near 0 towards -1; one side has no gradient."""
-    x, *_ = digits("unit")
-    body, guess = encoder(), nn.Sequential(nn.Linear(32, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 32))
-    both = nn.ModuleList([body, guess])
-    optimizer = torch.optim.SGD(both.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-
-    def compute(i: int) -> Tensor:
-        a, b = (body(v) for v in two_views(x[rows(x, 64)]))
-        one = F.cosine_similarity(guess(a), b.detach()).mean()
-        return -0.5 * (one + F.cosine_similarity(guess(b), a.detach()).mean())
-
-    iterate(harness, both, optimizer, compute, 150)
-    return found_again(body)
 
 
 @cases.recipe("siamese", 0.2)

@@ -15,37 +15,6 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 cases = SecondCases("third")
 
 
-class Residual(nn.Module):
-    """Two convolutions with group norms and a shortcut."""
-
-    def __init__(self, into: int, out: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(into, out, 3, stride, 1, bias=False)
-        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.norm1, self.norm2 = nn.GroupNorm(4, out), nn.GroupNorm(4, out)
-        self.short = nn.Conv2d(into, out, 1, stride) if into != out or stride > 1 else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """To half the size when the stride is 2."""
-        return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))) + self.short(x))
-
-
-@cases.recipe("resnet", 0.8)
-def group_norm_and_one_cycle(harness: Harness, seed: int) -> float:
-    """A small residual network with group norm, one cycle by batch, random flips of a batch."""
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), Residual(8, 16, 2), Residual(16, 32, 2), nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(), nn.Linear(32, 4),
-    )  # fmt: skip
-    split = signs(count=400)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.01)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=6 * 10)
-    return fit(
-        harness, model, optimizer, F.cross_entropy, split, epochs=6, scheduler=cycle, per="batch",
-        before=lambda x, y: (x + 0.02 * torch.randn_like(x), y),
-    )  # fmt: skip
-
-
 @cases.recipe("vgg", 0.85)
 def plain_stack_without_norm(harness: Harness, seed: int) -> float:
     """Four convolutions in a row without any norm, He's initialisation, SGD with momentum and decay."""
