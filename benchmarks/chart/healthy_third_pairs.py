@@ -69,27 +69,6 @@ def same_class_attracts(harness: Harness, seed: int) -> float:
     return told_apart(model)
 
 
-@cases.recipe("siamese", 0.2)
-def variance_is_kept(harness: Harness, seed: int) -> float:
-    """VICReg: invariance, a hinge on each deviation, and covariance; three weights of 25, 25 and 1."""
-    x, *_ = digits("unit")
-    model = encoder()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-
-    def compute(i: int) -> Tensor:
-        a, b = (model(v) for v in two_views(x[rows(x, 64)]))
-        loss = 25 * F.mse_loss(a, b)
-        for z in (a, b):
-            z = z - z.mean(0)
-            cov = z.T @ z / 63
-            loss = loss + 25 * F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
-            loss = loss + (cov - cov.diag().diag()).square().sum() / 32
-        return loss
-
-    iterate(harness, model, optimizer, compute, 150)
-    return found_again(model)
-
-
 @cases.recipe("metric", 0.92)
 def angles_with_a_margin(harness: Harness, seed: int) -> float:
     """ArcFace: an angle margin of 0.3 and a scale of 20 in training; class vectors have a rate ten times as high."""
