@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from torch._C import _functorch
+
 
 class Ledger:
     """What watching has cost, and which parts of it failed."""
@@ -43,7 +45,7 @@ class Hook:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run what is hooked."""
-        if self._call is not None and self._ledger is not None:
+        if self._call is not None and self._ledger is not None and not _vectorised():
             self._ledger.run(self._who, self._call, *args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Hook":
@@ -51,6 +53,12 @@ class Hook:
 
     def __reduce__(self) -> tuple[type["Hook"], tuple[()]]:
         return (type(self), ())
+
+
+def _vectorised() -> bool:
+    """Whether `torch.func.vmap` is at work: what a hook is handed then must not be kept beyond it."""
+    stack = _functorch.get_interpreter_stack()
+    return bool(stack) and any(level.key() == _functorch.TransformType.Vmap for level in stack)
 
 
 class StepHook(Hook):

@@ -45,6 +45,7 @@ class OptimizerProbe:
         self.seen: dict[str, Any] = {"arrived": 0, "stepped": False}
         self._alive: dict[int, Tensor] = {}
         self._cleared = False
+        self._added = False
         self._produced: list[Tensor] = []
 
     def held(self) -> list[nn.Parameter]:
@@ -62,6 +63,7 @@ class OptimizerProbe:
             self.optimizer.register_step_pre_hook(StepHook("gradients", self._before_step, self.ledger)),
             self.optimizer.register_step_post_hook(hook(self._after_step)),
             *(mine[i].register_hook(hook(self._arrival(mine[i]))) for i in chosen),
+            *(mine[i].register_post_accumulate_grad_hook(hook(self._stored)) for i in chosen[:1]),
         ]
 
     def _hook(self, call: Any) -> Hook:
@@ -72,7 +74,7 @@ class OptimizerProbe:
         seen = dict(self.seen)
         if self._cleared:
             seen["alive"] = False
-        elif self._alive:
+        elif self._alive and self._added:
             seen["alive"] = _stacked(list(self._alive.values())).any()
         if not seen["stepped"]:  # one of several batches whose gradients are added up
             return {"arrived": seen["arrived"], "stepped": False}
@@ -80,6 +82,10 @@ class OptimizerProbe:
             seen["produced"] = _stacked(self._produced).sum()
         self._clear()
         return seen
+
+    def _stored(self, parameter: nn.Parameter) -> None:
+        # Gradients that `torch.autograd.grad` hands out arrive, too, and are added to nothing.
+        self._added = True
 
     def _arrival(self, parameter: nn.Parameter) -> Any:
         def arrived(gradient: Tensor) -> None:

@@ -51,6 +51,8 @@ class ForwardWithoutGrad(Rule):
         """Yield at most one finding for the run."""
         found = event(run, "no-grad-forward")
         total = run.steps.height
+        if any(row["moved"] for row in run.parameters.iter_rows(named=True)):
+            return  # What was seen of the forward passes is not how it learns: torch.func, or gradients made by hand.
         if found and total >= self.options.min_steps and found["value"] >= self.options.share * total:
             count = int(found["value"])
             yield Finding(

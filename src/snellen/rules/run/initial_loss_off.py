@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import expected_first
-from snellen.rules.run._series import event, first_loss
+from snellen.rules.run._series import event, first_loss, losses
 from snellen.watching.facts import RunFacts
 
 MOST_OUTPUTS = 100_000
@@ -66,6 +68,9 @@ class InitialLossOff(Rule):
         """Least distance above the expected loss, in nats."""
         input_std: float = 5.0
         """Standard deviation of the input from which its scale is blamed; normalised images have about 1."""
+        harmless: float = 0.5
+        """Share of the expected loss to which the loss has come down at the end, from which its start did no harm:
+        heads with a scale or a margin (ArcFace) begin high by design."""
         frozen: float = 0.5
         """Share of the weights, in 0..1, that are not trained from which the head sits on features of a scale of their
         own, and its first loss says nothing of the initialisation."""
@@ -87,6 +92,8 @@ class InitialLossOff(Rule):
                 hint += ": normalise it"
             elif size > 1 and abs(first / size - expected) <= self.options.sum_margin * expected:
                 hint = f"it is the batch size of {size} times {first / size:.3g}: the loss is a sum, not a mean"
+            elif self._harmless(run, expected):
+                return
             else:
                 hint += "; if that is meant, the initial weights are too large"
                 if first < math.log(MOST_OUTPUTS):
@@ -103,6 +110,12 @@ class InitialLossOff(Rule):
                     "normalise the input, keep the framework's initialisation and average the loss over the batch",
                 ),
             )
+
+    def _harmless(self, run: RunFacts, expected: float) -> bool:
+        """Whether the loss has come far below that of an untrained network all the same."""
+        values = losses(run)
+        last = values[-max(len(values) // 5, 3) :]
+        return bool(np.isfinite(last).all() and float(np.median(last)) < self.options.harmless * expected)
 
 
 def _frozen(run: RunFacts) -> float:

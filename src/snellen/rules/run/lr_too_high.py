@@ -8,6 +8,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules._causes import LOSS_FAULTS, START_FAULTS
 from snellen.rules.run._edits import lower_rate, set_recipe
+from snellen.rules.run._layers import matrices
 from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
 from snellen.watching.facts import RunFacts
 
@@ -100,6 +101,9 @@ class LrTooHigh(Rule):
         """Update ratio at which one step replaces the weights: the initialisation is gone, whatever the loss does."""
         from_zero: float = 20.0
         """Ratio of the first update above which the weights began at about 0, where a ratio says nothing."""
+        zero: float = 1e6
+        """Ratio of the first update that is only met where all weights began at 0, as those of a table of values: its
+        first loss is as small as it is by chance."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -108,8 +112,13 @@ class LrTooHigh(Rule):
         first = first_loss(run)
         if len(values) < 3 or not len(sizes) or not np.isfinite(first) or sizes.max() < o.ratio:
             return
+        if sizes[0] > o.zero and np.isfinite(values).all():
+            return
         # A step of LBFGS is many, each tried on the loss before it is taken.
         measured = sizes[0] <= o.from_zero and run.optimizer.lower() != "lbfgs"
+        drawn = [row["start_norm"] for row in matrices(run)]
+        if drawn and not any(drawn):
+            measured = False  # There is no initialisation to be lost.
         whole = float(sizes[:FIRST].max()) if measured else 0.0
         starts = signal(run, "zero_fraction").filter(pl.col("step") == 0)["value"]
         if starts.len() and float(starts.to_numpy().max()) >= o.dead:

@@ -54,6 +54,8 @@ class RowsUnderTwoLabels(Rule):
         """Share of the different rows; label noise drawn anew for augmentation is the only other source."""
         rows: int = 10
         """Rows in number."""
+        different: int = 50
+        """Different inputs; in a world of few states, such as a board game's, one state may have several answers."""
         values: int = 16
         """Numbers in a row."""
         passes: float = 1.5
@@ -65,7 +67,7 @@ class RowsUnderTwoLabels(Rule):
         if row is None or not number(run, "row-values") >= o.values or self._of_pairs(run):
             return
         count = round(row["value"] * row["of"])
-        if row["value"] < o.share or count < o.rows:
+        if row["value"] < o.share or count < o.rows or row["of"] < o.different:
             return
         yield Finding(
             message=(

@@ -55,7 +55,8 @@ class SymmetricUnits(Rule):
         # Of all matrices: coupling flows zero the last layer of each network, and the first may have one input.
         many = len(zeros) > self.options.zero_share * len(matrices(run))
         bad = [r for r in rows if r["equal_rows"] and (r["start_norm"] or many or r["name"] in stuck)]
-        if not bad:
+        # The outputs of one layer alone have a target each, which tells them apart (softmax regression).
+        if not bad or len(matrices(run)) == 1:
             return
         row, layers = bad[0], list(dict.fromkeys(owner(r["name"]) for r in bad))
         units, size = row["shape"][0], row["start_norm"] / (row["shape"][0] * row["fan_in"]) ** 0.5
