@@ -23,7 +23,7 @@ from snellen.progress import Progress, silent
 from snellen.training import checkpoint
 from snellen.training.ensemble import Ensemble
 from snellen.training.members import Members, read_members
-from snellen.training.pixels import fit_frame
+from snellen.training.pixels import fit_frame, normalised
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunError, RunFolder, read_model
 from snellen.training.snapshots import snapshot_files
@@ -153,11 +153,9 @@ def predict_each(
     read: list[str] = []
     model.eval()
     device = next(chain(model.parameters(), model.buffers())).device
-    mean = torch.tensor(recipe.mean, device=device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(recipe.std, device=device).view(1, 3, 1, 1) * 255
+    mean, std = (torch.tensor(v, device=device) * 255 for v in (recipe.mean, recipe.std))
     for names, frames, scales in _frames(files, recipe, batch_size, unreadable):
-        x = ((frames.to(device).float() - mean) / std).contiguous(memory_format=torch.channels_last)
-        outputs = model(x)
+        outputs = model(normalised(frames.to(device), mean, std))
         read += names
         if recipe.task == "classification":
             probabilities = outputs.float().softmax(dim=1).cpu().numpy()

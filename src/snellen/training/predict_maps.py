@@ -20,7 +20,7 @@ from snellen.data.records import IMAGE_SUFFIXES
 from snellen.files import written_whole
 from snellen.models.segmentation.dense_crf import CrfSettings, dense_crf
 from snellen.progress import Progress, silent
-from snellen.training.pixels import fit_frame
+from snellen.training.pixels import fit_frame, normalised
 from snellen.training.recipe import Recipe
 
 AT_ONCE = 1 << 26
@@ -64,7 +64,7 @@ def predict_maps(
     """
     model.eval()
     device = next(model.parameters()).device
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (recipe.mean, recipe.std))
+    mean, std = (torch.tensor(v, device=device) * 255 for v in (recipe.mean, recipe.std))
     for done, (name, path) in enumerate(images.items(), 1):
         try:
             pixels = decode(path)
@@ -74,8 +74,7 @@ def predict_maps(
             continue
         height, width = pixels.shape[:2]
         frame, scale_x, scale_y = fit_frame(pixels, recipe.image_size, keep_ratio=True)
-        x = ((frame[None].to(device).float() - mean) / std).contiguous(memory_format=torch.channels_last)
-        shares = model(x).float().softmax(dim=1)
+        shares = model(normalised(frame[None].to(device), mean, std)).float().softmax(dim=1)
         # Beside the image lies the letterbox, of which nothing is said.
         shares = shares[:, :, : max(1, round(height * scale_y)), : max(1, round(width * scale_x))]
         if probabilities or crf is not None:
