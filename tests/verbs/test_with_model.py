@@ -151,7 +151,7 @@ def test_an_exam_lists_the_labels_its_own_predictions_speak_against(
 def test_a_model_trained_on_wrong_labels_finds_them(plain: LoadedSettings, tmp_path: Path) -> None:
     data = build_digits(tmp_path, train_scenes=400, val_scenes=200).detection
     planted = plant_label_noise(data)
-    train(data, out=tmp_path / "run", settings=plain, epochs=10)
+    train(data, out=tmp_path / "run", settings=plain, epochs=14)
     result = check(data, with_model=tmp_path / "run", settings=plain, cache=False)
     scores = result.scores
     assert scores is not None
