@@ -3,9 +3,14 @@
 import ast
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from snellen.models.classical import ESTIMATOR_NAMES, FEATURE_NAMES
 from snellen.models.detection import DETECTORS
+from snellen.models.detection.region_detector import RegionSettings
+from snellen.models.detection.roi_heads import RoiSettings
 from snellen.models.literature import ABSENT, CARRIED
+from snellen.models.registry import CLASSIFIER_OPTIONS
 from snellen.models.segmentation import segmenter_names
 
 SOURCES = Path(__file__).parents[1] / "src" / "snellen" / "models" / "detection"
@@ -28,6 +33,14 @@ def models_page() -> str:
         "| name | what it is |",
         "| --- | --- |",
         *(f"| `{name}` | {_first_line(target.partition(':')[0])} |" for name, target in DETECTORS.items()),
+        "",
+        "Options of the recipe's `model_options`, as in `--set model_options.box_loss=giou`:",
+        "",
+        "* Faster, Cascade and Mask R-CNN: " + _options(RoiSettings),
+        "* Cascade R-CNN: also `deformable` (0: how many of the backbone's last 3x3 convolutions become deformable)",
+        "* R-CNN, SPP-net and Fast R-CNN: " + _options(RegionSettings),
+        "* SSDLite: `width` (64: channels of the neck)",
+        "* classifiers, where they know it: " + ", ".join(f"`{name}`" for name in CLASSIFIER_OPTIONS),
         "",
         "## Segmenters",
         "",
@@ -58,6 +71,11 @@ def models_page() -> str:
         "* estimators: " + ", ".join(f"`{name}`" for name in ESTIMATOR_NAMES),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _options(settings: type[BaseModel]) -> str:
+    """Name and default of each."""
+    return ", ".join(f"`{name}` ({field.default})" for name, field in settings.model_fields.items())
 
 
 def _first_line(module: str) -> str:

@@ -161,6 +161,8 @@ def exit_code(result: "Result") -> int:
 def recipe_overrides(assignments: list[str] | None, **named: object) -> dict[str, Any]:
     """Parse `--set field=value` (values as in TOML, else text) and drop the options that were not given.
 
+    `--set field.key=value` is one entry of a field that holds several, such as `model_options.box_loss=giou`.
+
     Raises UseError on an assignment without `=`; the recipe itself refuses unknown fields.
     """
     import tomllib
@@ -173,7 +175,9 @@ def recipe_overrides(assignments: list[str] | None, **named: object) -> dict[str
         if not equals:
             raise UseError(f"--set {assignment}: write field=value")
         try:
-            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+            value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            found[key.strip()] = text
+            value = text
+        field, dot, entry = key.strip().partition(".")
+        found[field] = {**found.get(field, {}), entry: value} if dot else value
     return found

@@ -1,10 +1,12 @@
 """Which networks there are, and how one is built from its name."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import timm
 import torchvision
+from pydantic import ValidationError
 from torch import nn
 
 from snellen.errors import UseError
@@ -16,6 +18,12 @@ from snellen.models.segmentation import OWN, build_segmenter, known_segmenter, s
 
 OWN_CLASSIFIER = "small-resnet"
 OWN_CLASSIFIERS = (OWN_CLASSIFIER, "lenet")
+CLASSIFIER_OPTIONS = (
+    "drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "global_pool",
+    "dropout", "stochastic_depth_prob",
+)  # fmt: skip
+"""What may be said to classifiers of timm and, the last two, of torchvision, where they know it: how to regularise and
+to pool. Nothing that names a file."""
 TASKS = ("classification", "detection", "segmentation")
 
 
@@ -82,6 +90,7 @@ def create(
     image_size: int,
     pretrained: bool = False,
     anchors: Sequence[Sequence[Sequence[float]]] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build a network with attributes `task` and `num_classes`.
 
@@ -92,9 +101,10 @@ def create(
         image_size: Side of the square input in pixels.
         pretrained: Load published weights of the (backbone) network; needs the network or a filled cache.
         anchors: Detection: per level, finest first, the anchors' (width, height) in input pixels; None: general ones.
+        options: Of this network alone: what a detector's `build` takes beyond the above, `CLASSIFIER_OPTIONS`.
 
     Raises:
-        ModelError: Unknown name, or weights out of reach.
+        ModelError: Unknown name or option, or weights out of reach.
     """
     if num_classes < 1:
         raise ModelError(f"a network needs at least one class, got num_classes={num_classes}")
@@ -104,7 +114,15 @@ def create(
     if is_classical(name):
         raise ModelError(f"{name} is no network but features and an estimator: `train` and `exam` take it")
     try:
-        model = _build(name, task, num_classes, image_size, pretrained, anchors)
+        model = _build(name, task, num_classes, image_size, pretrained, anchors, dict(options or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
+        raise ModelError(f"model_options of {name}: {told}") from error
+    except TypeError as error:
+        if not options:
+            raise
+        raise ModelError(f"model_options of {name}: {_first_line(error)}") from error
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
             raise ModelError(f"{name} cannot be built for {image_size} px: {_first_line(error)}") from error
@@ -123,13 +141,18 @@ def _build(
     image_size: int,
     pretrained: bool,
     anchors: Sequence[Sequence[Sequence[float]]] | None,
+    options: dict[str, Any],
 ) -> nn.Module:
     if task == "detection":
         detector, backbone = split_name(name) or (name, None)
         detector_model: nn.Module = builder(detector)(
-            num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors
+            num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors, **options
         )
         return detector_model
+    known = CLASSIFIER_OPTIONS if task == "classification" else ()
+    if unknown := set(options) - set(known):
+        told = ", ".join(known) or "none"
+        raise TypeError(f"{', '.join(sorted(unknown))}: {task} takes {told}")
     if task == "segmentation":
         return build_segmenter(name, num_classes, image_size=image_size, pretrained=pretrained)
     if name == OWN_CLASSIFIER:
@@ -137,23 +160,23 @@ def _build(
     if name == "lenet":
         return LeNet(num_classes, image_size)
     if timm.is_model(name):
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
         return model
     weights = "DEFAULT" if pretrained else None
     if weights is None:
-        return _torchvision(name, num_classes=num_classes)
+        return _torchvision(name, num_classes, options)
     donor = torchvision.models.get_model(name, weights=weights)
-    model = _torchvision(name, num_classes=num_classes)
+    model = _torchvision(name, num_classes, options)
     own = model.state_dict()
     fitting = {k: v for k, v in donor.state_dict().items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
     return model
 
 
-def _torchvision(name: str, num_classes: int) -> nn.Module:
+def _torchvision(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
     # Inception and GoogLeNet return tuples in training mode unless told not to.
     extra = {"aux_logits": False, "init_weights": True} if name in ("inception_v3", "googlenet") else {}
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra)
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra, **options)
     return model
 
 

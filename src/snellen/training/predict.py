@@ -16,7 +16,6 @@ from snellen.data.decoding import UNREADABLE, decode
 from snellen.data.records import clean
 from snellen.evaluation.facts import PREDICTIONS
 from snellen.facts import table
-from snellen.models import create
 from snellen.models.classical import is_classical
 from snellen.models.detection.base import Found
 from snellen.progress import Progress, silent
@@ -24,6 +23,7 @@ from snellen.training import checkpoint
 from snellen.training.ensemble import Ensemble
 from snellen.training.members import Members, read_members
 from snellen.training.pixels import fit_frame, normalised
+from snellen.training.prepare import built_from
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunError, RunFolder, read_model
 from snellen.training.snapshots import snapshot_files
@@ -65,13 +65,7 @@ def load_run(folder: Path, *, together: bool = True) -> tuple[nn.Module, Recipe,
         from snellen.training.classical import load_classical
 
         return load_classical(run, recipe, len(class_names)), recipe, class_names
-    model = create(
-        recipe.model,
-        task=recipe.task,
-        num_classes=len(class_names),
-        image_size=recipe.image_size,
-        anchors=anchors,
-    )
+    model = built_from(recipe, len(class_names), anchors)
     snapshots = snapshot_files(run) if together and recipe.snapshots else []
     files = snapshots or [run.best if run.best.is_file() else run.last]
     networks = [deepcopy(model) for _ in files[1:]] + [model]

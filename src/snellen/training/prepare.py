@@ -13,11 +13,13 @@ from torch import nn
 
 from snellen.data.facts import DataFacts
 from snellen.models import create
+from snellen.models.detection.base import Detector
 from snellen.models.detection.parts.anchors import fit_sides
+from snellen.models.detection.parts.level_fields import level_fields
 from snellen.models.detection.ssdlite import STRIDES
 from snellen.training.distributed import gather_objects
 from snellen.training.folds import split_of
-from snellen.training.recipe import Recipe
+from snellen.training.recipe import Recipe, RecipeError
 from snellen.training.run_folder import RunFolder, read_model
 from snellen.training.samples import Samples
 from snellen.training.splits import Example, Split
@@ -55,10 +57,7 @@ def read_material(data: DataFacts, recipe: Recipe, tell: Tell) -> Material:
 def built_again(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[nn.Module, Any]:
     """The network of a run that was begun, with whatever weights, and its anchors. Raises UseError."""
     anchors = read_model(folder)[2]
-    model = create(
-        recipe.model, task=recipe.task, num_classes=classes, image_size=recipe.image_size, anchors=anchors
-    )  # fmt: skip
-    return model, anchors
+    return built_from(recipe, classes, anchors), anchors
 
 
 def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> nn.Module:
@@ -67,23 +66,43 @@ def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> 
     Seeds torch's global generator. Raises UseError when the data holds nothing to train on or the name is unknown.
     """
     split = split or split_of(data, recipe)
-    anchors = None
-    if recipe.task == "detection":
+    classes, anchors = len(split.class_names), None
+    if recipe.task == "detection" and recipe.anchors != "general":
         sizes = object_sizes(data, split.train, recipe.image_size)
-        anchors = fit_sides(sizes, STRIDES) if len(sizes) else None
+        fields = _fields(recipe, classes) if recipe.anchors == "seen" else None
+        anchors = fit_sides(sizes, STRIDES, fields=fields) if len(sizes) else None
     torch.manual_seed(recipe.seed)
-    model = create(
-        recipe.model,
-        task=recipe.task,
-        num_classes=len(split.class_names),
-        image_size=recipe.image_size,
-        pretrained=recipe.pretrained,
-        anchors=anchors,
-    )
+    model = built_from(recipe, classes, anchors, pretrained=recipe.pretrained)
     if anchors is not None and not hasattr(model, "anchor_sides"):
         # What the run is to be built with again, where the network does not keep it itself.
         model.anchor_sides = anchors  # type: ignore[assignment]
     return model
+
+
+def built_from(recipe: Recipe, classes: int, anchors: Any, *, pretrained: bool = False) -> nn.Module:
+    """The network that `recipe` names. Raises ModelError."""
+    return create(
+        recipe.model,
+        task=recipe.task,
+        num_classes=classes,
+        image_size=recipe.image_size,
+        pretrained=pretrained,
+        anchors=anchors,
+        options=recipe.model_options,
+    )
+
+
+def _fields(recipe: Recipe, classes: int) -> list[float]:
+    """Effective receptive fields of the levels of strides `STRIDES`, with the weights that training starts from."""
+    torch.manual_seed(recipe.seed)
+    model = built_from(recipe, classes, None, pretrained=recipe.pretrained)
+    assert isinstance(model, Detector)
+    if len(model.feature_levels()) != len(STRIDES):
+        raise RecipeError(
+            f"anchors: {recipe.model} has no anchors on just the levels of {', '.join(map(str, STRIDES))} px, which "
+            "'seen' is for: leave it 'clustered'"
+        )
+    return level_fields(model, recipe.image_size)
 
 
 def object_sizes(data: DataFacts, examples: Sequence[Example], image_size: int) -> NDArray[np.float64]:

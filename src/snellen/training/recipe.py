@@ -35,6 +35,11 @@ class Recipe(BaseModel):
     """What is learned."""
     model: str
     """Name of the network, as `snellen.models.create` takes it."""
+    model_options: dict[str, bool | int | float | str] = {}
+    """What that network takes beyond its name, as `docs/models.md` lists it: {box_loss = "giou"}, {drop_rate = 0.2}."""
+    anchors: Literal["clustered", "seen", "general"] = "clustered"
+    """Shapes of a detector's anchors. clustered: k-means on the training objects; seen: those, and each on a level
+    whose effective receptive field holds it; general: those of the paper."""
     pretrained: bool = False
     """Start from published weights (asks the network for them) instead of from scratch."""
     image_size: int = Field(ge=16, le=4096, multiple_of=16)
@@ -279,6 +284,8 @@ def check_overrides(overrides: dict[str, Any]) -> None:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(k)} = {_toml(v)}' for k, v in value.items())}}}"
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(v) for v in value)}]"
     if isinstance(value, bool | str):

@@ -60,7 +60,7 @@ def replay(run_dir: str | Path, model: "nn.Module | None" = None, loss_fn: Calla
 
 def _built(folder: Path) -> "nn.Module":
     """The network of the recipe in `folder`, as it is built, with any weights."""
-    from snellen.models import create
+    from snellen.training.prepare import built_from
     from snellen.training.recipe import Recipe
     from snellen.training.run_folder import RunFolder, read_model
 
@@ -75,4 +75,4 @@ def _built(folder: Path) -> "nn.Module":
         _, names, anchors = read_model(run)
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise UseError(f"{folder}: its model cannot be built again: {error}") from error
-    return create(recipe.model, task=recipe.task, num_classes=len(names), image_size=recipe.image_size, anchors=anchors)
+    return built_from(recipe, len(names), anchors)
