@@ -32,7 +32,7 @@ class Budget:
         self._steps.append(max(step - own, 0.0))
         self._spent += own
         if len(self._other) >= THIN_AFTER and not self.thin and not sampled:
-            self.thin = statistics.median(self._other) > self.share / 2 * statistics.median(self._steps)
+            self.thin = statistics.median(self._other) > self.share / 4 * statistics.median(self._steps)
         if self._spent > GRACE_SECONDS and self._sampled and self._other:
             other = statistics.median(self._other)
             extra = statistics.median(self._sampled) - other
