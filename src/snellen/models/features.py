@@ -46,12 +46,15 @@ def features(name: str | None, strides: Sequence[int], pretrained: bool = False)
     if name is None:
         own = SmallResNet()
         taken = _taken("the small backbone", own.strides, strides)
+        # Stages behind the last map wanted would be computed, and never learn.
+        own.stages = own.stages[: max(taken) + 1]
         return Features(own, taken, [own.channels[i] for i in taken], strides)
     if timm.is_model(name):
-        net: Any = timm.create_model(name, pretrained=pretrained, features_only=True)
-        info = net.feature_info
-        taken = _taken(name, list(info.reduction()), strides)
-        return Features(net, taken, [info.channels()[i] for i in taken], strides)
+        with torch.device("meta"):
+            every: Any = timm.create_model(name, features_only=True)
+        taken = _taken(name, list(every.feature_info.reduction()), strides)
+        net: Any = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=taken)
+        return Features(net, range(len(taken)), net.feature_info.channels(), strides)
     if name in torchvision.models.list_models(module=torchvision.models):
         return _torchvision(name, strides, pretrained)
     raise ValueError(f"no backbone is called {name!r}")

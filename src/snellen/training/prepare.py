@@ -23,6 +23,7 @@ from snellen.training.recipe import Recipe, RecipeError
 from snellen.training.run_folder import RunFolder, read_model
 from snellen.training.samples import Samples
 from snellen.training.splits import Example, Split
+from snellen.training.start_weights import start_from
 
 Tell = Callable[[str, int, int], None]
 
@@ -60,10 +61,13 @@ def built_again(folder: RunFolder, recipe: Recipe, classes: int) -> tuple[nn.Mod
     return built_from(recipe, classes, anchors), anchors
 
 
-def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> nn.Module:
+def build_model(
+    data: DataFacts, recipe: Recipe, split: Split | None = None, remark: Callable[[str], None] | None = None
+) -> nn.Module:
     """The recipe's network with one output per class, anchors fitted to the training objects, seeded by the recipe.
 
-    Seeds torch's global generator. Raises UseError when the data holds nothing to train on or the name is unknown.
+    Seeds torch's global generator; `remark` hears what became of `recipe.weights`. Raises UseError when the data holds
+    nothing to train on, the name is unknown, or those weights do not fit.
     """
     split = split or split_of(data, recipe)
     classes, anchors = len(split.class_names), None
@@ -73,6 +77,10 @@ def build_model(data: DataFacts, recipe: Recipe, split: Split | None = None) -> 
         anchors = fit_sides(sizes, STRIDES, fields=fields) if len(sizes) else None
     torch.manual_seed(recipe.seed)
     model = built_from(recipe, classes, anchors, pretrained=recipe.pretrained)
+    if recipe.weights:
+        told = start_from(model, Path(recipe.weights))
+        if remark is not None:
+            remark(f"weights: {told}")
     if anchors is not None and not hasattr(model, "anchor_sides"):
         # What the run is to be built with again, where the network does not keep it itself.
         model.anchor_sides = anchors  # type: ignore[assignment]

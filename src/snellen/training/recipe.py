@@ -42,6 +42,8 @@ class Recipe(BaseModel):
     whose effective receptive field holds it; general: those of the paper."""
     pretrained: bool = False
     """Start from published weights (asks the network for them) instead of from scratch."""
+    weights: str = ""
+    """File or run folder whose weights training starts from, as far as they fit: see `start_weights.py`."""
     image_size: int = Field(ge=16, le=4096, multiple_of=16)
     """Side of the square network input, pixels."""
     mean: tuple[float, float, float] = IMAGENET_MEAN

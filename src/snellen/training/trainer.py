@@ -275,7 +275,7 @@ class _Run:
         """The network and its anchors."""
         if model is None and self.resumed:
             return built_again(self.folder, self.recipe, len(self.split.class_names))
-        built = model if model is not None else build_model(data, self.recipe, self.split)
+        built = model if model is not None else build_model(data, self.recipe, self.split, self._remark)
         return built, getattr(built, "anchor_sides", None)
 
     def _result(self, reason: str) -> Trained:
