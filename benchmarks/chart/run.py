@@ -8,8 +8,8 @@
 Rows go to a file, one line each, as they come; runs that stand in it are not run again, so that an interrupted chart
 goes on where it stopped. Peers need an environment of their own:
 
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install torch scikit-learn torch-audit torchmortem guardtower \
-        trainpulse neural-observatory torchdiag
+    python -m venv /tmp/peers && /tmp/peers/bin/pip install torch torchvision scikit-learn torch-audit torchmortem \
+        guardtower trainpulse neural-observatory torchdiag
 """
 
 import argparse
@@ -173,6 +173,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tools", nargs="+", default=["snellen"], choices=[*OWN, *MODULES])
     parser.add_argument("--cases", nargs="+", default=["*"], help="patterns of names such as 'loop/*'")
+    parser.add_argument("--one-subject", action="store_true", help="each fault in the first of its subjects only")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one run")
@@ -184,7 +185,10 @@ def main() -> int:
     options = parser.parse_args()
     if any(tool in MODULES for tool in options.tools) and not options.peer_python:
         parser.error("peers need --peer-python")
-    jobs = [(t, c.name, s) for s in options.seeds for c in chosen(options.cases) for t in options.tools]
+    cases = chosen(options.cases)
+    if options.one_subject:
+        cases = list({c.name.rsplit("/", 1)[0] if c.faulty else c.name: c for c in reversed(cases)}.values())[::-1]
+    jobs = [(t, c.name, s) for s in options.seeds for c in cases for t in options.tools]
     rows = read_rows(options.rows)
     if options.again:
         wanted = set(jobs)
