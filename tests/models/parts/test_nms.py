@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision import ops
 
 from snellen.models.detection.parts import nms as module
+from snellen.models.detection.parts import soft_nms as soft_nms_module
 from snellen.models.detection.parts.matrix_nms import fast_nms, matrix_nms
 from snellen.models.detection.parts.nms import batched_nms, diou_nms, nms
 from snellen.models.detection.parts.soft_nms import soft_nms
@@ -102,6 +103,23 @@ def test_soft_suppression_is_opencvs(decay: str) -> None:
         ours = soft_nms(boxes, scores, decay=decay, sigma=0.4, iou=0.3, min_score=0.01)  # type: ignore[arg-type]
         assert ours[0].tolist() == list(rows)
         assert np.allclose(ours[1].numpy(), left, atol=1e-5)
+
+
+@pytest.mark.parametrize("decay", ["linear", "gaussian"])
+def test_few_boxes_are_softened_as_many_are(decay: str) -> None:
+    boxes, scores = (values[:300] for values in fuzzed(3))
+    labels = torch.arange(len(boxes)) % 2
+    assert len(boxes) <= soft_nms_module.FEW
+    few = soft_nms(boxes, scores, labels, decay=decay)  # type: ignore[arg-type]
+    # Boxes far off, which change nothing but the way.
+    far = torch.tensor([1e5, 1e5, 1e5 + 1, 1e5 + 1]) + 3 * torch.arange(soft_nms_module.FEW)[:, None]
+    many = soft_nms(  # type: ignore[call-overload]
+        torch.cat([boxes, far]), torch.cat([scores, torch.full((len(far),), 1e-2)]),
+        torch.cat([labels, torch.zeros(len(far), dtype=torch.int64)]), decay=decay,
+    )  # fmt: skip
+    own = many[0] < len(boxes)
+    assert torch.equal(few[0], many[0][own])
+    assert torch.allclose(few[1], many[1][own], rtol=1e-6)
 
 
 def test_soft_suppression_by_label_is_that_of_each_label() -> None:

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from snellen.models.detection.parts.nms import as_arrays
-from snellen.models.detection.parts.overlaps import soften
+from snellen.models.detection.parts.overlaps import soften, soften_few
 
+FEW = 400
+"""Boxes up to which each against all others is sooner done than a grid is laid out."""
 Decay = Literal["linear", "gaussian"]
 
 
@@ -49,7 +51,7 @@ def soft_nms(
     if decay not in ("linear", "gaussian") or sigma <= 0:
         raise ValueError(f"no such decay: {decay}, sigma {sigma}")
     boxes, score, label = as_arrays(boxes_xyxy, scores, labels)
-    rows, left = soften(
+    rows, left = (soften_few if len(boxes) <= FEW else soften)(
         boxes, score.astype(np.float64), label, decay == "gaussian", float(sigma), float(iou), float(min_score)
     )
     return torch.from_numpy(rows).to(scores.device), torch.from_numpy(left).to(scores)
