@@ -29,12 +29,14 @@ def test_images_boxes_and_masks_are_resized_as_torchvision_does(side: int) -> No
     masks = torch.zeros(1, 128, 128, dtype=torch.bool)
     masks[:, 20:64, 10:90] = True
     classes = torch.randint(0, 4, (128, 128), dtype=torch.uint8)
-    out = resized(Batch(images, [boxes, boxes[:0]], [torch.tensor([1]), torch.tensor([])], [masks, classes]), side)
+    labels = [torch.tensor([1]), torch.tensor([])]
+    out = resized(Batch(images, [boxes, boxes[:0]], labels, [masks, classes], [1, 2]), side)
     wanted = resize(images, [side, side], antialias=True)
     assert int((out.images.int() - wanted.int()).abs().max()) <= 1
     framed = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(128, 128))
     assert torch.allclose(out.boxes[0], resize(framed, [side, side]).as_subclass(torch.Tensor))
     assert out.boxes[1].shape == (0, 4)
+    assert out.seeds == [1, 2]
     assert out.masks[0].dtype == torch.bool
     assert out.masks[0].shape == (1, side, side)
     assert set(out.masks[1].unique().tolist()) <= {0, 1, 2, 3}
@@ -46,5 +48,5 @@ def test_images_boxes_and_masks_are_resized_as_torchvision_does(side: int) -> No
 
 def test_no_objects_no_masks() -> None:
     batch = Batch(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), [torch.zeros(0, 4)], [torch.zeros(0)],
-                  [torch.zeros(0, 64, 64, dtype=torch.bool)])  # fmt: skip
+                  [torch.zeros(0, 64, 64, dtype=torch.bool)], [None])  # fmt: skip
     assert resized(batch, 96).masks[0].shape == (0, 96, 96)

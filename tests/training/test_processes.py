@@ -63,8 +63,7 @@ EXACT = 1e-6
 SHARED = {
     "classification": ("classification", [], EXACT),
     "detection": ("detection", [], EXACT),
-    # Each process draws the regions of its own images from its own generator: the same loss only on average.
-    "detection by regions": ("detection", ["model=faster-rcnn-fpn", "epochs=1"], 2e-2),
+    "detection by regions": ("detection", ["model=faster-rcnn-fpn", "epochs=1"], EXACT),
     "segmentation": ("segmentation", ["epochs=1"], EXACT),
     "sharded": ("classification", ["epochs=1", "optimizer=sgd", "lr=0.01", "ema_decay=0", "sharded=true"], EXACT),
 }

@@ -77,7 +77,7 @@ def test_a_detector_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_detector_by_regions_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    """Its regions are drawn by torch's generator, twice where the batch is computed in parts."""
+    """Its regions are drawn at random, twice where the batch is computed in parts."""
     data = digit_scenes(tmp_path / "data", 10, side=64)
     recipe = default_recipe(
         data, model="faster-rcnn-fpn", image_size=64, epochs=2, batch_size=4, accumulate=2, ema_decay=0.9

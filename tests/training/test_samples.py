@@ -26,6 +26,19 @@ def test_every_image_of_an_epoch_comes_once_and_batches_are_even() -> None:
     assert not (batches[0] == epoch_batches(103, 16, seed=3, epoch=6)[0]).all()
 
 
+def test_what_is_drawn_of_an_image_is_decided_by_seed_epoch_and_row(tmp_path: Path) -> None:
+    data = digit_scenes(tmp_path, 6, side=64)
+    recipe = default_recipe(data, image_size=64)
+    examples = split_examples(data).train
+    samples = Samples(tmp_path, examples, recipe, augment=True)
+    first = [samples[i].seed for i in range(len(samples))]
+    assert len(set(first)) == len(first)
+    assert [samples[i].seed for i in reversed(range(len(samples)))] == first[::-1]
+    samples.epoch = 1
+    assert samples[0].seed not in first
+    assert Samples(tmp_path, examples, recipe, augment=False)[0].seed is None
+
+
 def test_the_ledger_accounts_for_every_image(tmp_path: Path) -> None:
     data = digit_images(tmp_path, 60)
     images = data.images.with_columns(
@@ -87,7 +100,7 @@ def test_boxes_stay_on_their_objects_under_augmentation(tmp_path: Path) -> None:
     image[:, 30:70, 20:90] = 255
     sample = Sample(image, torch.tensor([[20.0, 30.0, 90.0, 70.0]]), torch.tensor([3]))
     for seed in range(40):
-        out, boxes, labels, _ = augmented(sample, recipe, np.random.default_rng(seed))
+        out, boxes, labels, *_ = augmented(sample, recipe, np.random.default_rng(seed))
         assert out.shape == image.shape
         assert labels.tolist() == [3]
         rows, columns = torch.nonzero(out[0] > 180, as_tuple=True)
@@ -105,7 +118,8 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(tmp_path: Path) -> None:
     first = one[3]
     two[0], two[5]
     torch.manual_seed(6)
-    assert all(a is b is None or torch.equal(a, b) for a, b in zip(first, two[3], strict=True))
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(first[:4], two[3][:4], strict=True))
+    assert first.seed == two[3].seed
     two.epoch = 1
     assert not torch.equal(first[0], two[3][0])
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ import snellen
 from snellen.cli.app import app
 from snellen.errors import UseError
 from snellen.models import create
+from snellen.models.detection.mask_rcnn import paste_masks
 from snellen.training import checkpoint
 from snellen.training.export import ExportError, export_model
+from snellen.training.export_check import paired_differences
 from snellen.training.recipe import Recipe
 from snellen.training.run_folder import RunFolder, write_model
 
@@ -165,12 +168,120 @@ def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     assert [model.training, model.backbone.training, model.head.training] == [True, False, True]  # type: ignore[union-attr]
 
 
-def test_two_stages_say_why_not(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = create("faster-rcnn-fpn", task="detection", num_classes=2, image_size=64)
-    with pytest.raises(ExportError, match="regions it looks at"):
+@pytest.mark.parametrize("name", ["rcnn", "spp-net", "fast-rcnn"])
+def test_detectors_that_are_given_their_regions_say_why_not(name: str, tmp_path: Path) -> None:
+    model = create(name, task="detection", num_classes=2, image_size=64)
+    with pytest.raises(ExportError, match="selective search") as caught:
         export_model(model, tmp_path / "it.pt2", format="pt2", image_size=64)
+    assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def two_stages(name: str, **options: Any) -> nn.Module:
+    """A network whose detections are spread in score and place."""
+    torch.manual_seed(0)
+    model = create(name, task="detection", num_classes=3, image_size=64, **options)
+    with torch.no_grad():
+        model(torch.randn(4, 3, 64, 64))
+        for key, value in model.named_parameters():
+            if "rpn.head" in key or "box_predictor" in key:
+                value.mul_(10.0)
+    return model.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name", ["faster-rcnn", "mask-rcnn", *(pytest.param(n, marks=pytest.mark.slow) for n in ("cascade-rcnn",))]
+)
+def test_two_stages_as_a_file_find_what_the_network_detects(name: str, tmp_path: Path) -> None:
+    model = two_stages(name)
+    done = export_model(model, tmp_path / "it.pt2", format="pt2", image_size=64)
+    assert "detections alike" in str(done)
+    extra = {"snellen.json": ""}
+    program = torch.export.load(tmp_path / "it.pt2", extra_files=extra).module()
+    told = json.loads(extra["snellen.json"])
+    assert list(told["outputs"]) == list(done.outputs)
+    assert "torchvision" in told["needs"]
+    for images in (1, 2):
+        x = torch.randn(images, 3, 64, 64, generator=torch.Generator().manual_seed(images))
+        boxes, scores, labels, *masks = program(x)
+        found = model.detect(model(x), min_score=0.3)  # type: ignore[operator]
+        for i, wanted in enumerate(found):
+            rows = (scores[i] >= 0.3).nonzero().squeeze(1)
+            assert 0 < len(rows) < 100
+            assert torch.equal(labels[i][rows], wanted.labels)
+            assert torch.allclose(scores[i][rows], wanted.scores, atol=1e-5)
+            assert torch.allclose(boxes[i][rows], wanted.boxes, atol=1e-3)
+            if masks:
+                pasted = paste_masks(masks[0][i][rows], boxes[i][rows], 64)
+                assert int((pasted != wanted.masks).sum()) <= 2  # a cell at 0.5 but for rounding
+
+
+def test_two_stages_as_onnx(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    done = export_model(two_stages("faster-rcnn"), tmp_path / "it.onnx", format="onnx", image_size=64)
+    assert "detections alike" in done.checked_by
+    assert done.outputs["boxes"] == (3, 100, 4)
+    assert done.per_image == set(done.outputs)
+    onnx.checker.check_model(onnx.load(tmp_path / "it.onnx"), full_check=True)
+
+
+@torch.no_grad()
+def test_a_program_of_fixed_shapes_fills_up_where_little_is_found() -> None:
+    model = two_stages("faster-rcnn")
+    x = torch.randn(2, 3, 64, 64)
+    tenth = float(model(x).rpn.objectness.sigmoid().sort(dim=1).values[:, -10].min())
+    model.rpn.settings = model.rpn.settings.model_copy(update={"min_score": tenth})  # type: ignore[operator, union-attr]
+    few = [len(b) for b in model(x).regions.boxes]
+    found = model.program(x)  # type: ignore[operator]
+    for i, rows in enumerate(model.program_rows(model(x))):  # type: ignore[operator]
+        count = len(rows["scores"])
+        assert 0 < few[i] <= 30
+        assert 0 < count < 100
+        assert torch.equal(found["labels"][i, :count], rows["labels"])
+        assert torch.allclose(found["boxes"][i, :count], rows["boxes"], atol=1e-3)
+        assert (found["labels"][i, count:] == -1).all()
+        assert not found["scores"][i, count:].any()
+        assert not found["boxes"][i, count:].any()
+
+
+def detected(count: int, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    return {"boxes": rng.uniform(0, 64, (count, 4)), "scores": rng.uniform(0.1, 1, count), "labels": labels}
+
+
+def test_detections_are_compared_with_their_partners_in_any_order() -> None:
+    wanted = [detected(100, 0), detected(60, 1)]
+    there = {name: np.stack([np.pad(w[name], [(0, 100 - len(w[name])), *[(0, 0)] * (w[name].ndim - 1)])
+                             for w in wanted]) for name in wanted[0]}  # fmt: skip
+    shapes = {name: value.shape for name, value in there.items()}
+
+    def gaps(**changed: np.ndarray) -> tuple[dict[str, float], str]:
+        return paired_differences(wanted, there | changed, shapes, 1e-4, "the file")
+
+    order = np.random.default_rng(2).permutation(100)
+    assert gaps(**{k: v[:, order] for k, v in there.items()}) == (
+        {"boxes": 0.0, "scores": 0.0, "labels": 0.0}, "160 of 160 detections alike",
+    )  # fmt: skip
+    near = gaps(boxes=there["boxes"] + 1e-3)
+    assert near[0]["boxes"] == pytest.approx(1e-3)
+    one = there["labels"].copy()
+    one[0, :3] += 1
+    assert gaps(labels=one)[1] == "157 of 160 detections alike"
+    nine = there["scores"].copy()
+    nine[1, :9] += 0.01
+    with pytest.raises(ExportError, match="9 of the 160 detections"):
+        gaps(scores=nine)
+    lost = there["scores"].copy()
+    lost[0, 50:] = 0
+    with pytest.raises(ExportError, match="50 of the 160"):
+        gaps(scores=lost)
+    with pytest.raises(ExportError, match="of the 160"):
+        gaps(boxes=there["boxes"] * np.nan)
+    with pytest.raises(ExportError, match="shape"):
+        gaps(boxes=there["boxes"][:, :50])
 
 
 @torch.no_grad()

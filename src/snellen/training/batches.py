@@ -19,6 +19,8 @@ class Sample(NamedTuple):
     add up to 1 where images are mixed."""
     masks: Tensor | None = None
     """(M, S, S) bool in detection with masks; (S, S) uint8 of class ids, 255 = ignored, in segmentation."""
+    seed: int | None = None
+    """Of what a network draws at random for this image; None: its own affair."""
 
 
 class Batch(NamedTuple):
@@ -29,6 +31,7 @@ class Batch(NamedTuple):
     boxes: list[Tensor]
     labels: list[Tensor]
     masks: list[Tensor | None]
+    seeds: list[int | None]
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on `device`."""
@@ -37,11 +40,12 @@ class Batch(NamedTuple):
             [b.to(device) for b in self.boxes],
             [k.to(device) for k in self.labels],
             [m if m is None else m.to(device) for m in self.masks],
+            self.seeds,
         )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """One batch of `samples`, in their order; colour varies fastest in memory, as a CNN computes best."""
-    images, boxes, labels, masks = zip(*samples, strict=True)
+    images, boxes, labels, masks, seeds = zip(*samples, strict=True)
     together = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-    return Batch(together, list(boxes), list(labels), list(masks))
+    return Batch(together, list(boxes), list(labels), list(masks), list(seeds))

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snellen._version import __version__
-from snellen.errors import UseError
 from snellen.files import plain_json, written_whole
+from snellen.training.export_check import ExportError, differences, paired_differences, run_onnx, run_pt2
+
+__all__ = ["ExportError", "Exported", "export_model", "outputs_of"]
 
 Format = Literal["onnx", "pt2"]
 TOLERANCE = 1e-4
@@ -30,10 +30,6 @@ TRACED, CHECKED = 2, 3
 """Images of the batch that is traced, and of the one that is compared: another, so that a fixed batch size shows."""
 META = "snellen"
 """Key of the description in an ONNX file's metadata; `snellen.json` is the file's name within a `.pt2`."""
-
-
-class ExportError(UseError):
-    """A network that cannot be written in a format, or that differs from the original when it has been."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +96,13 @@ MEANINGS = {
     "scores": "score of each box for each class, 0..1, before suppression",
     "logits": "scores of each class before the softmax",
 }
+AFTER_SUPPRESSION = {
+    "boxes": "boxes of what is detected, best first, after suppression, x1 y1 x2 y2 in pixels of the input",
+    "scores": "score of each box, 0..1; 0 where there is none",
+    "labels": "class of each box, counted from 0; -1 where there is none",
+    "masks": "what is covered of each box, in even cells of it, 0..1; the object from 0.5 on",
+}
+"""Of a network in two stages, which looks at no more than the best regions and so suppresses on its way."""
 
 
 class _Face(nn.Module):
@@ -107,13 +110,19 @@ class _Face(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.names: list[str] = []
+        self.suppresses = hasattr(model, "program")
+        """It says what it detects, by a program of its own."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = outputs_of(self.model, self.model(images))
+        found = self.model.program(images) if self.suppresses else outputs_of(self.model, self.model(images))
         self.names = list(found)
         return tuple(found.values())
+
+    def meaning(self, name: str) -> str:
+        """What the output of that name is."""
+        return (AFTER_SUPPRESSION if self.suppresses else MEANINGS).get(name, "raw output of the network")
 
 
 @torch.no_grad()
@@ -144,6 +153,11 @@ def export_model(
     """
     if format == "onnx":
         _need_onnx()
+    if getattr(model, "regions_from_outside", False):
+        raise ExportError(
+            f"{type(model).__name__} looks at regions that selective search proposes, which is no network: "
+            "train a detector that proposes its own, such as faster-rcnn"
+        )
     modes = [(module, module.training) for module in model.modules()]
     face = _Face(model).eval()
     try:
@@ -184,11 +198,11 @@ def _export(
         "made_by": f"snellen {__version__}",
         "input": f"images (N, 3, {image_size}, {image_size}) float32, RGB; (pixels / 255 - mean) / std",
         "outputs": {
-            name: MEANINGS.get(name, "raw output of the network")
-            + ("" if name in per_image else "; the same for any images")
-            for name in expected
+            name: face.meaning(name) + ("" if name in per_image else "; the same for any images") for name in expected
         },
     }
+    if face.suppresses and format == "pt2":
+        description["needs"] = "torchvision, imported before the file is loaded"
     text = json.dumps(plain_json(description), ensure_ascii=False)
     program = _traced(face, torch.randn(TRACED, 3, image_size, image_size, generator=noise), format)
     with written_whole(path) as temporary:
@@ -198,12 +212,18 @@ def _export(
             with temporary.open("wb") as file:
                 torch.export.save(program, file, extra_files={f"{META}.json": text})
         try:
-            found, checked_by = (_run_onnx if format == "onnx" else _run_pt2)(temporary, shown)
+            found, checked_by = (run_onnx if format == "onnx" else run_pt2)(temporary, shown)
         except Exception as error:  # runtimes raise many kinds
             raise ExportError(f"the {format} file does not run and is not kept: {_first(error)}") from error
-        differences = _differences(expected, dict(zip(expected, found, strict=True)), tolerance, format)
-    shapes = {name: value.shape for name, value in expected.items()}
-    return Exported(path, format, shapes, per_image, differences, checked_by, description)
+        got, called = dict(zip(expected, found, strict=True)), f"the {format} file"
+        shapes = {name: value.shape for name, value in expected.items()}
+        if face.suppresses:
+            listed = [{k: v.numpy() for k, v in rows.items()} for rows in face.model.program_rows(face.model(shown))]
+            gaps, alike = paired_differences(listed, got, shapes, tolerance, called)
+            checked_by = f"{alike}; {checked_by}"
+        else:
+            gaps = differences(expected, got, tolerance, called)
+    return Exported(path, format, shapes, per_image, gaps, checked_by, description)
 
 
 def _name(face: _Face) -> str:
@@ -216,8 +236,6 @@ def _traced(face: _Face, example: Tensor, format: Format) -> torch.export.Export
         return torch.export.export(face, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch.export raises many kinds
         why = f"its steps or shapes depend on what it sees, or on how many images: {_first(error)}"
-        if getattr(face.model, "task", None) == "detection" and not hasattr(face.model, "decoded"):
-            why = "it chooses the regions it looks at by what it sees, so that no fixed program can stand for it"
         raise ExportError(f"{_name(face)} cannot be exported to {format}: {why}") from error
 
 
@@ -242,50 +260,6 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, names: Sequen
         raise
     except Exception as error:  # the exporter raises many kinds
         raise ExportError(f"{name} cannot be exported to onnx: {_first(error)}") from error
-
-
-def _run_onnx(path: Path, shown: Tensor) -> tuple[list[NDArray[Any]], str]:
-    """What an ONNX file says, by onnxruntime where it is installed, else by onnx's own evaluator."""
-    feed = {"images": shown.numpy()}
-    try:
-        import onnxruntime  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        import onnx
-        from onnx.reference import ReferenceEvaluator
-
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-        return list(ReferenceEvaluator(model).run(None, feed)), f"onnx {onnx.__version__}, reference evaluator"
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    return list(session.run(None, feed)), f"onnxruntime {onnxruntime.__version__}"
-
-
-def _run_pt2(path: Path, shown: Tensor) -> tuple[list[NDArray[Any]], str]:
-    with path.open("rb") as file:
-        program = torch.export.load(file)
-    return [value.numpy() for value in program.module()(shown)], f"torch {torch.__version__.partition('+')[0]}"
-
-
-def _differences(
-    expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]], tolerance: float, format: Format
-) -> dict[str, float]:
-    """Largest difference of each output. Raises ExportError when one is too large, or is no number."""
-    differences = {}
-    for name, wanted in expected.items():
-        got = np.asarray(found[name])
-        if got.shape != wanted.shape:
-            raise ExportError(
-                f"the {format} file's {name} has shape {got.shape}, the original's {wanted.shape}: not kept"
-            )
-        largest = float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max(initial=0.0))
-        allowed = tolerance * max(1.0, float(np.abs(wanted).max(initial=0.0)))
-        if not largest <= allowed:
-            raise ExportError(
-                f"the {format} file's {name} differs from the original's by {largest:.3g}, allowed are {allowed:.3g}: "
-                "the file is not kept"
-            )
-        differences[name] = largest
-    return differences
 
 
 def _first(error: BaseException) -> str:

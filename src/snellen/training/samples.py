@@ -29,8 +29,9 @@ __all__ = ["LEAST_VISIBLE", "Batch", "Sample", "Samples", "augmented", "collate"
 
 CACHE_BYTES = 4 * 2**30
 """Decoded images are kept up to this many bytes; beyond it they are decoded each time."""
-AUGMENTED, MIXED, PARTNER = 1, 2, 3
-"""Streams of random numbers of one row: of its own changes, of what it is mixed with, and of that image's changes."""
+AUGMENTED, MIXED, PARTNER, DRAWN = 1, 2, 3, 4
+"""Streams of random numbers of one row: of its own changes, of what it is mixed with, of that image's changes, and of
+what a detector draws of it."""
 FOR_TASK = {
     "mixup": "classification", "cutmix": "classification", "mosaic": "detection", "copy_paste": "detection",
 }  # fmt: skip
@@ -99,8 +100,9 @@ class Samples(Dataset[Sample]):
         if recipe.mosaic or recipe.copy_paste:
             sample = self._composed(sample, row)
         sample = augmented(sample, recipe, self._rng(row, AUGMENTED))
-        if recipe.task == "detection" and not _learns_masks(recipe):
-            return sample._replace(masks=None)
+        if recipe.task == "detection":
+            seed = int(self._rng(row, DRAWN).integers(2**31))
+            return sample._replace(masks=sample.masks if _learns_masks(recipe) else None, seed=seed)
         return self._blended(sample, row) if recipe.mixup or recipe.cutmix else sample
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:

@@ -18,7 +18,9 @@ def export(
 
     The file takes a batch of any size, normalised, and holds class names, input size, mean and standard deviation
     and what its outputs are, as JSON: an ONNX file's metadata `snellen`, `snellen.json` within a `.pt2`. A detector
-    gives boxes and scores before suppression.
+    gives boxes and scores before suppression; one in two stages the 100 best boxes after it, with scores, classes, and
+    masks where it draws them. Detectors whose regions come from selective search are no networks as a whole: none of
+    them is written.
 
     Args:
         run: A run folder.

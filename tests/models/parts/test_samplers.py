@@ -5,7 +5,7 @@ import torch
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.ops import box_iou
 
-from snellen.models.detection.parts.samplers import balanced, hard_negatives, hardest
+from snellen.models.detection.parts.samplers import balanced, generator_of, hard_negatives, hardest
 from tests.models.parts.scenes import clustered
 
 
@@ -29,6 +29,23 @@ def test_balanced_sample_is_torchvisions_under_the_same_seed(count: int, positiv
         assert torch.equal(ours[0], positive[i].bool())
         assert torch.equal(ours[1], negative[i].bool())
         assert ours[0].sum() + ours[1].sum() <= 64
+
+
+def test_with_a_seed_of_its_own_an_image_is_sampled_alike_wherever_it_stands() -> None:
+    rows = some_rows(1000, 0, 0.3)
+
+    def drawn(seed: int | None, stage: int = 0) -> torch.Tensor:
+        return torch.stack(balanced(rows, 64, 0.25, generator_of(seed, stage, rows.device)))
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = drawn(2**31 - 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    drawn(None)
+    assert torch.equal(first, drawn(2**31 - 1))
+    assert not torch.equal(first, drawn(2**31 - 2))
+    assert not torch.equal(first, drawn(2**31 - 1, stage=1))
+    assert not torch.equal(drawn(None), drawn(None))
 
 
 @pytest.mark.parametrize("seed", range(5))

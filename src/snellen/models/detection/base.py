@@ -23,6 +23,8 @@ class Target:
     """(M,), int64 in 0..K-1; background is no class."""
     masks: Tensor | None = None
     """(M, S, S) bool; None where the dataset draws none."""
+    seed: int | None = None
+    """Of what is drawn at random for this image in training; None: torch's global generator draws."""
 
 
 @dataclass(frozen=True)

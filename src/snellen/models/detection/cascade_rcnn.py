@@ -18,6 +18,7 @@ from torchvision.ops import DeformConv2d, clip_boxes_to_image
 from snellen.models.detection.base import Assignment, Target
 from snellen.models.detection.faster_rcnn import FasterRcnn, TwoStageOutputs, parts
 from snellen.models.detection.parts.box_coder import decode
+from snellen.models.detection.parts.roi import Boxes, as_before, flat
 from snellen.models.detection.roi_heads import (
     BoxPredictor,
     RegionPool,
@@ -98,10 +99,10 @@ class CascadeHeads(nn.Module):
         self.box_head = nn.ModuleList(TwoMlpHead(width * pool.size**2, hidden) for _ in STAGE_IOUS)
         self.box_predictor = nn.ModuleList(BoxPredictor(hidden, num_classes, 1) for _ in STAGE_IOUS)
 
-    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], stage: int) -> Regions:
+    def forward(self, maps: Sequence[Tensor], boxes: Boxes, stage: int) -> Regions:
         """Maps and boxes of each image -> what the head of `stage` says of each box."""
         logits, offsets = self.box_predictor[stage](self.box_head[stage](self.pool(maps, boxes)))
-        return Regions(list(boxes), logits.float(), offsets.float())
+        return Regions(boxes, logits.float(), offsets.float())
 
 
 class CascadeRcnn(FasterRcnn):
@@ -110,7 +111,7 @@ class CascadeRcnn(FasterRcnn):
     roi_heads: CascadeHeads
     offset_weights = STAGE_WEIGHTS[-1]
 
-    def _score(self, maps: list[Tensor], proposals: list[Tensor], size: int) -> Regions:
+    def _score(self, maps: list[Tensor], proposals: Boxes, size: int) -> Regions:
         """The last stage's boxes; its logits are the logarithm of the stages' mean probability (sec. 4.3)."""
         boxes, probabilities = proposals, []
         for stage in range(len(STAGE_IOUS)):
@@ -121,7 +122,7 @@ class CascadeRcnn(FasterRcnn):
         mean = torch.stack(probabilities).mean(0)
         return Regions(scored.boxes, mean.clamp(min=1e-12).log(), scored.offsets)
 
-    def _first(self, maps: list[Tensor], boxes: list[Tensor]) -> Regions:
+    def _first(self, maps: list[Tensor], boxes: Boxes) -> Regions:
         first: Regions = self.roi_heads(maps, boxes, 0)
         return first
 
@@ -133,7 +134,7 @@ class CascadeRcnn(FasterRcnn):
         samples = [sample]
         for stage in range(1, len(STAGE_IOUS)):
             # All regions go on; those of the stage before that fit better now are this stage's objects (eq. 8).
-            boxes = refined(learnt[-1], stage - 1, size)
+            boxes = list(refined(learnt[-1], stage - 1, size))
             samples.append(match_regions(boxes, targets, STAGE_IOUS[stage], add_objects=False))
             learnt.append(self.roi_heads(maps, boxes, stage))
         return tuple(learnt), tuple(samples)
@@ -146,10 +147,10 @@ class CascadeRcnn(FasterRcnn):
 
 
 @torch.no_grad()
-def refined(regions: Regions, stage: int, image_size: int) -> list[Tensor]:
+def refined(regions: Regions, stage: int, image_size: int) -> Boxes:
     """Boxes (R_i, 4) of each image as `stage` corrects them, cut to the image; no gradient goes through them."""
-    boxes = decode(regions.offsets, torch.cat(regions.boxes), STAGE_WEIGHTS[stage])
-    return list(clip_boxes_to_image(boxes, (image_size, image_size)).split([len(b) for b in regions.boxes]))
+    boxes = decode(regions.offsets, flat(regions.boxes), STAGE_WEIGHTS[stage])
+    return as_before(clip_boxes_to_image(boxes, (image_size, image_size)), regions.boxes)
 
 
 def cascade_loss(outputs: TwoStageOutputs, targets: Sequence[Target], kind: str = "smooth_l1") -> dict[str, LossTerm]:

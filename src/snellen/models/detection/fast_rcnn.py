@@ -49,7 +49,7 @@ class FastRcnn(RegionDetector):
     def score(self, x: Tensor, boxes: Sequence[Tensor]) -> Scored:
         """x_NCHW, and boxes (R_i, 4) of each image -> logits (R, 1 + K) and offsets of each class."""
         found: Regions = self.heads(self.body(x), boxes)
-        return Scored(found.boxes, found.logits, found.offsets)
+        return Scored(list(boxes), found.logits, found.offsets)
 
     def loss(
         self, outputs: RegionOutputs, targets: Sequence[Target], assignment: Assignment | None = None

@@ -19,6 +19,7 @@ from snellen.models.detection.base import Assignment, Detector, Found, Target
 from snellen.models.detection.fpn import PyramidBackbone
 from snellen.models.detection.parts.anchors import general_sides
 from snellen.models.detection.parts.box_coder import ROI_WEIGHTS
+from snellen.models.detection.parts.roi import Boxes
 from snellen.models.detection.roi_heads import (
     RegionPool,
     Regions,
@@ -26,6 +27,7 @@ from snellen.models.detection.roi_heads import (
     RoiHeads,
     RoiSettings,
     detections,
+    detections_fixed,
     draw_regions,
     hardest_regions,
     match_regions,
@@ -38,6 +40,7 @@ from snellen.models.detection.rpn import (
     RpnSettings,
     anchor_assignment,
     propose,
+    propose_fixed,
     rpn_loss,
     sample_anchors,
 )
@@ -128,7 +131,7 @@ class FasterRcnn(Detector):
         learnt, samples = self._learn(maps, proposals, targets, size)
         return TwoStageOutputs(maps, first, regions, anchors, learnt, samples)
 
-    def _score(self, maps: list[Tensor], proposals: list[Tensor], size: int) -> Regions:
+    def _score(self, maps: list[Tensor], proposals: Boxes, size: int) -> Regions:
         return self._first(maps, proposals)
 
     def _learn(
@@ -138,14 +141,14 @@ class FasterRcnn(Detector):
         sample = self._drawn(maps, sample, targets)
         return (self._first(maps, sample.boxes),), (sample,)
 
-    def _first(self, maps: list[Tensor], boxes: list[Tensor]) -> Regions:
+    def _first(self, maps: list[Tensor], boxes: Boxes) -> Regions:
         """What the (first) head says of boxes of each image."""
         scored: Regions = self.roi_heads(maps, boxes)
         return scored
 
     def _drawn(self, maps: list[Tensor], sample: RegionSample, targets: Sequence[Target]) -> RegionSample:
         if self.settings.sampling == "random":
-            return draw_regions(sample, self.settings.sample, self.settings.positive_fraction, self.training)
+            return draw_regions(sample, targets, self.settings.sample, self.settings.positive_fraction, self.training)
         with torch.no_grad():
             scored = self._first(maps, sample.boxes)
         return hardest_regions(scored, targets, sample, self.settings.sample, self.settings.box_loss)
@@ -176,6 +179,31 @@ class FasterRcnn(Detector):
             limit=limit,
             weights=self.offset_weights,
         )
+
+    @torch.no_grad()
+    def program(self, x: Tensor, *, nms_iou: float = 0.5, limit: int = 100) -> dict[str, Tensor]:
+        """x_NCHW, normalised -> what `detect` finds of any score, by shapes that do not depend on what is seen.
+
+        boxes (N, D, 4) xyxy input pixels, scores (N, D) and labels (N, D) of `detections_fixed`.
+        """
+        return self._program(x, nms_iou, limit)[1]
+
+    @torch.no_grad()
+    def program_rows(
+        self, outputs: TwoStageOutputs, *, nms_iou: float = 0.5, limit: int = 100
+    ) -> list[dict[str, Tensor]]:
+        """What `program` is to say, as `detect` finds it: of each image boxes (D, 4), scores (D,), labels (D,)."""
+        found = FasterRcnn.detect(self, outputs, min_score=0.0, nms_iou=nms_iou, limit=limit)
+        return [{"boxes": f.boxes, "scores": f.scores, "labels": f.labels} for f in found]
+
+    def _program(self, x: Tensor, nms_iou: float, limit: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The maps, too."""
+        size = self.image_size
+        maps = self.backbone(x)
+        proposals_NP4, real_NP = propose_fixed(self.rpn(maps, size), size, self.rpn.settings)
+        regions = self._score(maps, proposals_NP4, size)
+        found = detections_fixed(regions, real_NP, size, nms_iou=nms_iou, limit=limit, weights=self.offset_weights)
+        return maps, dict(zip(("boxes", "scores", "labels"), found, strict=True))
 
     def feature_levels(self) -> list[tuple[str, list[float]]]:
         """(module whose output feeds the first stage, anchor sides w1, h1, w2, h2 ... in pixels), finest first."""

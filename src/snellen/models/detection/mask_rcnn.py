@@ -22,6 +22,7 @@ from snellen.errors import UseError
 from snellen.models.detection.base import Assignment, Found, Target
 from snellen.models.detection.faster_rcnn import FasterRcnn, TwoStageOutputs, faster_rcnn_loss, parts
 from snellen.models.detection.fpn import PyramidBackbone, accept_old_names
+from snellen.models.detection.parts.roi import Boxes
 from snellen.models.detection.roi_heads import RegionPool, RegionSample, RoiHeads, RoiSettings
 from snellen.models.detection.rpn import Rpn
 from snellen.models.loss import LossTerm
@@ -65,7 +66,7 @@ class MaskRoiHeads(RoiHeads):
         self.mask_predictor = MaskPredictor(drawn, drawn, num_classes)
         accept_old_names(self.mask_head, {f"mask_fcn{i + 1}": f"{i}.0" for i in range(layers)})
 
-    def masks(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def masks(self, maps: Sequence[Tensor], boxes: Boxes) -> Tensor:
         """Maps and boxes of each image -> mask logits (boxes, 1 + K, G, G)."""
         logits: Tensor = self.mask_predictor(self.mask_head(self.mask_pool(maps, boxes)))
         return logits.float()
@@ -113,13 +114,36 @@ class MaskRcnn(FasterRcnn):
     ) -> list[Found]:
         """As Faster R-CNN, with a mask (D, S, S) bool of each detection."""
         found = super().detect(outputs, min_score=min_score, nms_iou=nms_iou, limit=limit)
-        logits = self.roi_heads.masks(outputs.maps, [f.boxes for f in found])
-        drawn = []
-        for f, own in zip(found, logits.split([len(f.boxes) for f in found]), strict=True):
-            of_class = own[torch.arange(len(own), device=own.device), f.labels + 1].sigmoid()
-            masks = paste_masks(of_class, f.boxes, self.image_size)
-            drawn.append(Found(f.boxes, f.scores, f.labels, masks))
-        return drawn
+        drawn = self._drawn_in(outputs.maps, [f.boxes for f in found], torch.cat([f.labels for f in found]))
+        pasted = []
+        for f, cells in zip(found, drawn.split([len(f.boxes) for f in found]), strict=True):
+            masks = paste_masks(cells, f.boxes, self.image_size)
+            pasted.append(Found(f.boxes, f.scores, f.labels, masks))
+        return pasted
+
+    @torch.no_grad()
+    def program(self, x: Tensor, *, nms_iou: float = 0.5, limit: int = 100) -> dict[str, Tensor]:
+        """As Faster R-CNN; and masks (N, D, G, G) in 0..1, each of its own box."""
+        maps, found = self._program(x, nms_iou, limit)
+        labels_ND = found["labels"]
+        drawn = self._drawn_in(maps, found["boxes"], labels_ND.flatten().clamp(min=0))
+        masks_NDGG = drawn.reshape(*labels_ND.shape, *drawn.shape[1:])
+        return found | {"masks": torch.where((labels_ND >= 0)[..., None, None], masks_NDGG, 0.0)}
+
+    @torch.no_grad()
+    def program_rows(
+        self, outputs: TwoStageOutputs, *, nms_iou: float = 0.5, limit: int = 100
+    ) -> list[dict[str, Tensor]]:
+        """As Faster R-CNN; and masks (D, G, G) of each image."""
+        listed = super().program_rows(outputs, nms_iou=nms_iou, limit=limit)
+        boxes, labels = [rows["boxes"] for rows in listed], torch.cat([rows["labels"] for rows in listed])
+        drawn = self._drawn_in(outputs.maps, boxes, labels).split([len(b) for b in boxes])
+        return [rows | {"masks": masks} for rows, masks in zip(listed, drawn, strict=True)]
+
+    def _drawn_in(self, maps: Sequence[Tensor], boxes: Boxes, labels_R: Tensor) -> Tensor:
+        """Masks (R, G, G) in 0..1, each of its own box and class."""
+        logits = self.roi_heads.masks(maps, boxes)
+        return logits[torch.arange(logits.shape[0], device=logits.device), labels_R + 1].sigmoid()
 
 
 def mask_loss(logits: Tensor, targets: Sequence[Target], sample: RegionSample) -> LossTerm:

@@ -77,6 +77,8 @@ class RegionDetector(Detector):
     """A detector that looks at regions it is given, by default those of selective search."""
 
     needs_targets: ClassVar[bool] = True
+    regions_from_outside: ClassVar[bool] = True
+    """What it looks at is not found by its own layers, so that it cannot be written to a file as a whole."""
 
     def __init__(
         self, num_classes: int, image_size: int, settings: RegionSettings, source: ProposalSource | None = None
@@ -108,7 +110,8 @@ class RegionDetector(Detector):
         if targets is None:
             return RegionOutputs(proposals, regions, None, None)
         matched = match_proposals(proposals, targets, self.settings)
-        sample = draw_regions(matched, self.settings.sample, self.settings.positive_fraction, self.training)
+        settings = self.settings
+        sample = draw_regions(matched, targets, settings.sample, settings.positive_fraction, self.training)
         return RegionOutputs(proposals, regions, self.score(x, sample.boxes), sample)
 
     def assign(self, outputs: RegionOutputs, targets: Sequence[Target]) -> Assignment:

@@ -20,15 +20,18 @@ from torchvision.ops import box_iou, clip_boxes_to_image
 from snellen.models.detection.base import Found, Target
 from snellen.models.detection.parts.box_coder import ROI_WEIGHTS, decode
 from snellen.models.detection.parts.dense import suppressed
+from snellen.models.detection.parts.fixed import best_kept, rows_of
 from snellen.models.detection.parts.matcher import BACKGROUND, match
-from snellen.models.detection.parts.roi import align_over_levels, level_of, pool_rois, with_image
+from snellen.models.detection.parts.roi import Boxes, align_over_levels, flat, level_of, pool_rois, with_image
 from snellen.models.detection.parts.roi_align import bag_align
-from snellen.models.detection.parts.samplers import hardest
+from snellen.models.detection.parts.samplers import generator_of, hardest
 from snellen.models.detection.rpn import box_loss, draw
 from snellen.models.loss import LossTerm
 
 SMALLEST_SIDE = 1e-2
 """Detections with a side below this many pixels are none."""
+CANDIDATES = 2000
+"""Pairs of region and class, the best of an image, among which a program of fixed shapes suppresses."""
 
 
 class RoiSettings(BaseModel):
@@ -52,8 +55,8 @@ class RoiSettings(BaseModel):
 class Regions:
     """Boxes of a batch, and what the head says of them."""
 
-    boxes: list[Tensor]
-    """(R_i, 4) of each image, xyxy input pixels."""
+    boxes: Boxes
+    """(R_i, 4) of each image, xyxy input pixels; (N, P, 4) in a program of fixed shapes."""
     logits: Tensor
     """(R, 1 + K), before the softmax; column 0 is background."""
     offsets: Tensor
@@ -80,12 +83,13 @@ class RegionPool(nn.Module):
         self.size = size
         self.kind = kind
 
-    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], boxes: Boxes) -> Tensor:
         """Maps NCHW and boxes (R_i, 4) of each image -> (R, C, size, size)."""
         if self.kind == "max":
             return pool_rois(maps[0], boxes, self.size, self.strides[0])
         maps = maps[: len(self.strides)]
-        if maps[0].device.type == "cpu":
+        # What is written to a file is to have the operator that other programs know.
+        if maps[0].device.type == "cpu" and not torch.compiler.is_exporting():
             rois = with_image(boxes)
             return bag_align(maps, self.strides, rois, level_of(rois[:, 1:], self.strides), self.size)
         return align_over_levels(maps, self.strides, boxes, self.size)
@@ -128,10 +132,10 @@ class RoiHeads(nn.Module):
         self.box_head = TwoMlpHead(width * pool.size**2, hidden)
         self.box_predictor = BoxPredictor(hidden, num_classes)
 
-    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Regions:
+    def forward(self, maps: Sequence[Tensor], boxes: Boxes) -> Regions:
         """Maps and boxes of each image -> what the head says of each box."""
         logits, offsets = self.box_predictor(self.box_head(self.pool(maps, boxes)))
-        return Regions(list(boxes), logits.float(), offsets.float())
+        return Regions(boxes, logits.float(), offsets.float())
 
 
 @torch.no_grad()
@@ -152,11 +156,17 @@ def match_regions(
 
 
 @torch.no_grad()
-def draw_regions(sample: RegionSample, count: int, positive_fraction: float, random: bool) -> RegionSample:
-    """At most `count` regions of each image; `random` draws from torch's global generator, as torchvision does."""
+def draw_regions(
+    sample: RegionSample, targets: Sequence[Target], count: int, positive_fraction: float, random: bool
+) -> RegionSample:
+    """At most `count` regions of each image.
+
+    `random` draws by the targets' seeds; without them from torch's global generator, as torchvision does.
+    """
     kept = []
-    for rows in sample.rows:
-        positive, negative = draw(rows, count, positive_fraction, random)
+    for rows, target in zip(sample.rows, targets, strict=True):
+        generator = generator_of(target.seed, 1, rows.device) if random else None
+        positive, negative = draw(rows, count, positive_fraction, random, generator)
         kept.append((positive | negative).nonzero().squeeze(1))
     return _taken(sample, kept)
 
@@ -261,3 +271,39 @@ def detections(
         scores = scores_RK[rows, labels][real]
         found.append(suppressed(decoded[real], scores, labels[real], image_size, nms_iou, limit))
     return found
+
+
+@torch.no_grad()
+def detections_fixed(
+    regions: Regions, real_NP: Tensor, image_size: int, *, nms_iou: float, limit: int, weights: Sequence[float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`detections` of any score by fixed shapes: boxes (N, D, 4), scores (N, D), labels (N, D), best first.
+
+    D is `limit`. Where there are fewer detections, the rest has score 0, label -1 and a box of zeros. Only the
+    `CANDIDATES` best pairs of region and class are looked at; all others score less.
+
+    Args:
+        regions: Of the batch, the same number of each image.
+        real_NP: Which of them are any.
+        image_size: Side of the images in pixels.
+        nms_iou: As of `detections`.
+        limit: Detections of an image.
+        weights: Of the offsets.
+    """
+    n, regions_each = real_NP.shape
+    scores_NPK = softmax(regions.logits, dim=1)[:, 1:].reshape(n, regions_each, -1) * real_NP[..., None]
+    classes = scores_NPK.shape[2]
+    scores_NC, pairs_NC = scores_NPK.flatten(1).topk(min(CANDIDATES, regions_each * classes), dim=1)
+    region_NC, label_NC = pairs_NC // classes, pairs_NC % classes
+    groups = regions.offsets.shape[1] // 4
+    group_NC = region_NC * groups + (label_NC + 1 if groups > 1 else 0)
+    offsets_NC4 = rows_of(regions.offsets.reshape(n, regions_each * groups, 4), group_NC)
+    proposals_NP4 = flat(regions.boxes).reshape(n, regions_each, 4)
+    boxes_NC4 = decode(offsets_NC4, rows_of(proposals_NP4, region_NC), weights)
+    boxes_NC4 = clip_boxes_to_image(boxes_NC4, (image_size, image_size))
+    real_NC = (boxes_NC4[..., 2:] - boxes_NC4[..., :2] >= SMALLEST_SIDE).all(-1)
+    scores_NC = torch.where(real_NC, scores_NC, 0.0)
+    rows_ND, scores_ND = best_kept(boxes_NC4, scores_NC, label_NC, classes, image_size, nms_iou, limit)
+    found_ND = scores_ND > 0
+    boxes_ND4 = torch.where(found_ND[..., None], rows_of(boxes_NC4, rows_ND), 0.0)
+    return boxes_ND4, scores_ND, torch.where(found_ND, label_NC.gather(1, rows_ND), -1)

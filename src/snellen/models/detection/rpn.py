@@ -20,10 +20,11 @@ from snellen.models.detection.base import Assignment, Target
 from snellen.models.detection.fpn import accept_old_names
 from snellen.models.detection.parts.anchors import grid_anchors
 from snellen.models.detection.parts.box_coder import UNIT, decode, encode
+from snellen.models.detection.parts.fixed import best_kept, rows_of
 from snellen.models.detection.parts.losses import BOX_LOSSES, smooth_l1
 from snellen.models.detection.parts.matcher import BACKGROUND, match
 from snellen.models.detection.parts.nms import batched_nms
-from snellen.models.detection.parts.samplers import balanced
+from snellen.models.detection.parts.samplers import balanced, generator_of
 from snellen.models.loss import LossTerm
 
 SMALLEST_SIDE = 1e-3
@@ -97,7 +98,7 @@ class RpnHead(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x_NCHW -> objectness (N, H W K) and offsets (N, H W K, 4), in the order of `grid_anchors`."""
-        n = len(x)
+        n = x.shape[0]  # not len(x), which a trace takes for a constant
         x = self.conv(x)
         objectness = self.cls_logits(x).permute(0, 2, 3, 1).reshape(n, -1)
         # (N, K 4, H, W): an anchor's four offsets lie side by side already.
@@ -157,6 +158,33 @@ def propose(outputs: RpnOutputs, image_size: int, settings: RpnSettings, trainin
     The best anchors of each level are decoded and cut to the image; what overlaps a better one of its level is dropped.
     """
     before, after = (pair[0 if training else 1] for pair in (settings.before_nms, settings.after_nms))
+    boxes_NP4, scores_NP, level_P, real_NP = _candidates(outputs, image_size, settings, before)
+    proposals = []
+    for boxes, scores, real in zip(boxes_NP4, scores_NP, real_NP, strict=True):
+        boxes, scores = boxes[real], scores[real]
+        keep = batched_nms(boxes, scores, level_P[real], settings.nms_iou)[:after]
+        proposals.append(boxes[keep])
+    return proposals
+
+
+@torch.no_grad()
+def propose_fixed(outputs: RpnOutputs, image_size: int, settings: RpnSettings) -> tuple[Tensor, Tensor]:
+    """`propose` outside training by fixed shapes: proposals (N, P, 4), best first, and which of them (N, P) are any.
+
+    P is the number kept of an image, or that of all candidates where there are fewer.
+    """
+    boxes_NC4, scores_NC, level_C, real_NC = _candidates(outputs, image_size, settings, settings.before_nms[1])
+    scores_NC = torch.where(real_NC, scores_NC, 0.0)
+    level_NC, levels = level_C.expand_as(scores_NC), len(outputs.level_sizes)
+    after = settings.after_nms[1]
+    rows_NP, kept_NP = best_kept(boxes_NC4, scores_NC, level_NC, levels, image_size, settings.nms_iou, after)
+    return rows_of(boxes_NC4, rows_NP), kept_NP > 0
+
+
+def _candidates(
+    outputs: RpnOutputs, image_size: int, settings: RpnSettings, before: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best anchors of each level: boxes (N, P, 4), scores (N, P), level (P,), and which (N, P) are large enough."""
     chosen, level, start = [], [], 0
     for i, part in enumerate(outputs.objectness.split(list(outputs.level_sizes), dim=1)):
         best = part.topk(min(before, part.shape[1]), dim=1).indices + start
@@ -170,18 +198,15 @@ def propose(outputs: RpnOutputs, image_size: int, settings: RpnSettings, trainin
     # Only what is kept is decoded.
     boxes_NP4 = clip_boxes_to_image(decode(offsets_NP4, outputs.anchors[rows_NP]), (image_size, image_size))
     real_NP = ((boxes_NP4[..., 2:] - boxes_NP4[..., :2]) >= SMALLEST_SIDE).all(-1) & (scores_NP >= settings.min_score)
-    proposals = []
-    for boxes, scores, real in zip(boxes_NP4, scores_NP, real_NP, strict=True):
-        boxes, scores = boxes[real], scores[real]
-        keep = batched_nms(boxes, scores, level_P[real], settings.nms_iou)[:after]
-        proposals.append(boxes[keep])
-    return proposals
+    return boxes_NP4, scores_NP, level_P, real_NP
 
 
-def draw(rows_A: Tensor, count: int, positive_fraction: float, random: bool) -> tuple[Tensor, Tensor]:
+def draw(
+    rows_A: Tensor, count: int, positive_fraction: float, random: bool, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """`samplers.balanced` in training; else the same numbers at even distances, so that validation draws nothing."""
     if random:
-        return balanced(rows_A, count, positive_fraction)
+        return balanced(rows_A, count, positive_fraction, generator)
     positive = (rows_A >= 0).nonzero().squeeze(1)
     negative = (rows_A == BACKGROUND).nonzero().squeeze(1)
     positives = min(len(positive), int(count * positive_fraction))
@@ -200,12 +225,13 @@ def sample_anchors(outputs: RpnOutputs, targets: Sequence[Target], settings: Rpn
         outputs: Of the batch.
         targets: Of each image.
         settings: See there.
-        random: Draw from torch's global generator, as torchvision does, image by image.
+        random: Draw by the targets' seeds; without them from torch's global generator, as torchvision does.
     """
     rows, positive, negative = [], [], []
     for target in targets:
         rows_A = match(box_iou(target.boxes, outputs.anchors), settings.match_high, settings.match_low)
-        drawn = draw(rows_A, settings.sample, settings.positive_fraction, random)
+        generator = generator_of(target.seed, 0, rows_A.device) if random else None
+        drawn = draw(rows_A, settings.sample, settings.positive_fraction, random, generator)
         rows.append(rows_A)
         positive.append(drawn[0])
         negative.append(drawn[1])

@@ -37,7 +37,8 @@ class DetectionTask:
 
     def targets(self, batch: Batch) -> list[Target]:
         """One Target an image."""
-        return [Target(b, k, m) for b, k, m in zip(batch.boxes, batch.labels, batch.masks, strict=True)]
+        of_images = zip(batch.boxes, batch.labels, batch.masks, batch.seeds, strict=True)
+        return [Target(b, k, m, s) for b, k, m, s in of_images]
 
     def loss(self, outputs: Any, targets: list[Target], replacement: LossFunction | None = None) -> BatchLoss:
         """The detector's terms; counts objects and positive anchors."""

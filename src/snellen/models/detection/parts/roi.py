@@ -5,7 +5,8 @@ He et al. 2017, "Mask R-CNN" (arXiv:1703.06870), sec. 3: RoI align, bilinear sam
 He et al. 2014, "Spatial Pyramid Pooling" (arXiv:1406.4729), sec. 2.2: grids of several sizes, one after another.
 Lin et al. 2017, "Feature Pyramid Networks" (arXiv:1612.03144), eq. 1: which level a box is read from.
 
-Boxes are a list with the (R_i, 4) xyxy input pixels of each image; R is the sum of all R_i, image by image.
+Boxes are a list with the (R_i, 4) xyxy input pixels of each image, or a tensor (N, P, 4) where each has as many; R is
+the sum of all, image by image.
 """
 
 from collections.abc import Sequence
@@ -19,13 +20,32 @@ CANONICAL_STRIDE = 16
 """A box of 224 px, the side of ImageNet's images, is read at stride 16 as in a network without levels (eq. 1)."""
 
 
-def with_image(boxes: Sequence[Tensor]) -> Tensor:
+Boxes = Sequence[Tensor] | Tensor
+
+
+def flat(boxes: Boxes) -> Tensor:
+    """(R, 4): the boxes of all images."""
+    return boxes.flatten(0, 1) if isinstance(boxes, Tensor) else torch.cat(list(boxes))
+
+
+def as_before(boxes_R4: Tensor, boxes: Boxes) -> Boxes:
+    """The boxes of all images in the form of `boxes`, in which there are as many of each."""
+    if isinstance(boxes, Tensor):
+        return boxes_R4.view_as(boxes)
+    return list(boxes_R4.split([len(b) for b in boxes]))
+
+
+def with_image(boxes: Boxes) -> Tensor:
     """(R, 5): the number of its image before each box."""
+    if isinstance(boxes, Tensor):
+        images_N = torch.arange(boxes.shape[0], device=boxes.device, dtype=boxes.dtype)
+        images_NP1 = images_N[:, None, None].expand(-1, boxes.shape[1], 1)
+        return torch.cat([images_NP1, boxes], dim=2).flatten(0, 1)
     rows = [torch.cat([b.new_full((len(b), 1), i), b], dim=1) for i, b in enumerate(boxes)]
     return torch.cat(rows)
 
 
-def pool_rois(x: Tensor, boxes: Sequence[Tensor], size: int, stride: float) -> Tensor:
+def pool_rois(x: Tensor, boxes: Boxes, size: int, stride: float) -> Tensor:
     """Maximum of each cell of a grid of `size` x `size` laid on each box, whose edges are rounded to whole cells.
 
     Args:
@@ -41,7 +61,7 @@ def pool_rois(x: Tensor, boxes: Sequence[Tensor], size: int, stride: float) -> T
     return out
 
 
-def align_rois(x: Tensor, boxes: Sequence[Tensor], size: int, stride: float, samples: int = 2) -> Tensor:
+def align_rois(x: Tensor, boxes: Boxes, size: int, stride: float, samples: int = 2) -> Tensor:
     """Mean of `samples` x `samples` bilinear samples of each cell of a grid of `size` x `size` on each box.
 
     Args:
@@ -58,7 +78,7 @@ def align_rois(x: Tensor, boxes: Sequence[Tensor], size: int, stride: float, sam
     return out
 
 
-def pyramid_pool(x: Tensor, boxes: Sequence[Tensor], stride: float, sizes: Sequence[int] = (6, 3, 2, 1)) -> Tensor:
+def pyramid_pool(x: Tensor, boxes: Boxes, stride: float, sizes: Sequence[int] = (6, 3, 2, 1)) -> Tensor:
     """Spatial pyramid pooling of each box: (R, C * sum(size^2)), coarsest grid last (He 2014, sec. 2.2 and 4.1)."""
     return torch.cat([pool_rois(x, boxes, size, stride).flatten(1) for size in sizes], dim=1)
 
@@ -81,7 +101,7 @@ def level_of(boxes_xyxy: Tensor, strides: Sequence[int]) -> Tensor:
 
 
 def align_over_levels(
-    maps: Sequence[Tensor], strides: Sequence[int], boxes: Sequence[Tensor], size: int, samples: int = 2
+    maps: Sequence[Tensor], strides: Sequence[int], boxes: Boxes, size: int, samples: int = 2
 ) -> Tensor:
     """RoI align of each box from the level that fits its size, (R, C, size, size).
 
@@ -96,7 +116,7 @@ def align_over_levels(
         return align_rois(maps[0], boxes, size, strides[0], samples)
     rois = with_image(boxes)
     level = level_of(rois[:, 1:], strides)
-    out = maps[0].new_zeros((len(rois), maps[0].shape[1], size, size))
+    out = maps[0].new_zeros((rois.shape[0], maps[0].shape[1], size, size))
     for i, (x, stride) in enumerate(zip(maps, strides, strict=True)):
         # Also where no box is read from it: each level keeps its place in the graph, as distributed training needs.
         rows = (level == i).nonzero().squeeze(1)

@@ -15,16 +15,33 @@ from snellen.models.detection.parts.matcher import BACKGROUND
 from snellen.models.detection.parts.nms import nms
 
 
-def balanced(rows_A: Tensor, count: int, positive_fraction: float) -> tuple[Tensor, Tensor]:
+def generator_of(seed: int | None, stage: int, device: torch.device) -> torch.Generator | None:
+    """What draws for one image: a generator of its own, another for each stage; None, the global one, without a seed.
+
+    So what is drawn of an image depends neither on the images beside it nor on the process that has it.
+
+    Args:
+        seed: Of the image, its target's.
+        stage: 0 or 1.
+        device: Of what is drawn from.
+    """
+    # The processor's generator takes the lowest 32 bits of its seed.
+    return None if seed is None else torch.Generator(device).manual_seed(2 * seed + stage)
+
+
+def balanced(
+    rows_A: Tensor, count: int, positive_fraction: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw at most `count` of one image's anchors, at most that fraction of them objects, the rest background.
 
-    Draws a permutation of the objects and then one of the backgrounds from torch's global generator, of the tensor's
-    device, as torchvision's sampler does: the same seed gives the same sample.
+    Draws a permutation of the objects and then one of the backgrounds, as torchvision's sampler does: the same seed
+    gives the same sample.
 
     Args:
         rows_A: (A,) int64, as the matcher has them.
         count: Anchors to draw; fewer where there are fewer.
         positive_fraction: In 0..1.
+        generator: Of the tensor's device; None: torch's global one of it.
 
     Returns:
         Two masks (A,) bool: the objects drawn, the backgrounds drawn.
@@ -33,8 +50,8 @@ def balanced(rows_A: Tensor, count: int, positive_fraction: float) -> tuple[Tens
     negative = (rows_A == BACKGROUND).nonzero().squeeze(1)
     positives = min(len(positive), int(count * positive_fraction))
     negatives = min(len(negative), count - positives)
-    drawn_positive = positive[torch.randperm(len(positive), device=rows_A.device)[:positives]]
-    drawn_negative = negative[torch.randperm(len(negative), device=rows_A.device)[:negatives]]
+    drawn_positive = positive[torch.randperm(len(positive), device=rows_A.device, generator=generator)[:positives]]
+    drawn_negative = negative[torch.randperm(len(negative), device=rows_A.device, generator=generator)[:negatives]]
     masks = torch.zeros((2, len(rows_A)), dtype=torch.bool, device=rows_A.device)
     masks[0, drawn_positive] = True
     masks[1, drawn_negative] = True
