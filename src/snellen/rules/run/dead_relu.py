@@ -47,6 +47,7 @@ class DeadRelu(Rule):
         "weight-decay-dominates",
         "constant-input",
         "momentum-too-high",
+        "one-number-bottleneck",
         *NETWORK_FAULTS,
     )
 

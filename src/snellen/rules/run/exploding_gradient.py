@@ -56,6 +56,7 @@ class ExplodingGradient(Rule):
         "loss-spike",
         "momentum-too-high",
         "optimizer-state-lost",
+        "batchnorm-few-samples",
         *NETWORK_FAULTS,
     )
 

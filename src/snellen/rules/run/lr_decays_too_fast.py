@@ -24,7 +24,8 @@ class LrDecaysTooFast(Rule):
     ## How it is computed
     Fires when the rate stays below `low` of its peak for the last `tail` of the steps or more, and the scheduler
     was stepped more than `per_epoch` times as often as epochs ended or the rate fell inside one epoch. A cosine
-    to 0 spends 3 % of its steps there, a rate divided by 10 three times a quarter, in steps of epochs. Fires too
+    to 0 spends 3 % of its steps there, a rate divided by 10 three times a quarter, in steps of epochs. Where the rate
+    has few values, as milestones give, below `few_low` after the first `early` of the steps is as bad. Fires too
     when a cosine schedule was stepped more than twice its T_max, after which its rate rises again.
 
     ## Example
@@ -51,6 +52,12 @@ class LrDecaysTooFast(Rule):
         """Share of the peak below which hardly anything is learned, in 0..1."""
         tail: float = 0.3
         """Share of the run spent there, in 0..1; healthy schedules have at most a quarter."""
+        few_low: float = 0.1
+        """Share of the peak to which milestones bring the rate, in 0..1."""
+        early: float = 0.1
+        """Part of the run in which all milestones are passed that were meant for epochs."""
+        few: int = 4
+        """Values of a rate that milestones change."""
         per_epoch: float = 3.0
         """Scheduler steps for each epoch above which it is stepped per batch."""
         min_steps: int = 20
@@ -87,22 +94,24 @@ class LrDecaysTooFast(Rule):
             )
             return
         peak = int(rates.argmax())
-        high = np.flatnonzero(rates >= o.low * rates[peak])
+        stairs = most is not None and len(np.unique(rates)) <= o.few and rates[0] == rates[peak]
+        low, tail = (o.few_low, 1 - o.early) if stairs else (o.low, o.tail)
+        high = np.flatnonzero(rates > low * rates[peak] * (1 + 1e-6))
         spent = int(high[-1]) + 1 if len(high) else len(rates)
         left = len(rates) - spent
         epochs = rows["epoch"].fill_null(0).to_numpy()[peak : spent + 1]
         # A schedule by epochs changes the rate once at the end of each.
         changes = len(np.unique(rates[peak : spent + 1])) - 1
-        inside = changes > len(np.unique(epochs))
+        inside = changes > len(np.unique(epochs)) or (stairs and ended > 1)
         often = most is None or most > o.per_epoch * ended
-        if rates[peak] > 0 and left >= o.tail * len(rates) and inside and often:
+        if rates[peak] > 0 and left >= tail * len(rates) and inside and often:
             at = int(rows["step"][spent]) if spent < rows.height else None
             called = "" if most is None else f"; the scheduler was stepped {most:g} times in {plural(ended, 'epoch')}"
             yield Finding(
                 message=(
-                    f"the learning rate fell below {o.low:.1%} of its peak {rates[peak]:.2g} at step {at} of "
+                    f"the learning rate fell to {low:.1%} or less of its peak {rates[peak]:.2g} at step {at} of "
                     f"{len(rates)} and "
-                    f"stayed there for {left / len(rates):.0%} of the run (limit {o.tail:.0%}){called}; it decays "
+                    f"stayed there for {left / len(rates):.0%} of the run (limit {tail:.0%}){called}; it decays "
                     f"per batch "
                     "instead of per epoch"
                 ),
@@ -114,7 +123,7 @@ class LrDecaysTooFast(Rule):
                     "chain": [
                         f"lr {rates[peak]:.2g} at step {peak}",
                         f"lr {rates[-1]:.2g} at the end",
-                        f"below {o.low:.1%} from step {at} of {len(rates)}",
+                        f"{low:.1%} or less from step {at} of {len(rates)}",
                     ],
                 },
                 affected=left,

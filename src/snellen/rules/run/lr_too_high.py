@@ -31,7 +31,8 @@ class LrTooHigh(Rule):
     1e-3; TheDeepChecker uses the same limit) and either a loss after step 0 is non-finite or above `rise` times the
     first, or over `min_steps` steps the loss fell by less than `least_fall`. Fires too when one of the first updates
     was at least `large`, the loss rose `early_rise`-fold within `soon` steps and then fell by less than `learned`;
-    and when one was at least `replaced`. Silent when a ReLU was dead at step 0
+    when one was at least `replaced`; and when one of the first was at least `large` and killed a ReLU layer that was
+    alive at step 0. Silent when a ReLU was dead at step 0
     already: then the learning rate is not the root.
 
     ## Example
@@ -137,7 +138,8 @@ class LrTooHigh(Rule):
             and whole >= o.large
             and fall(run) < o.learned
         )
-        if not (exploded or stuck or jumped or whole >= o.replaced):
+        killed = whole >= o.large and self._killed(run)
+        if not (exploded or stuck or jumped or killed or whole >= o.replaced):
             return
         rate, lower = top_rate(run), lower_rate(run)
         peak = (
@@ -149,6 +151,8 @@ class LrTooHigh(Rule):
             what = f"the loss rose at once from {first:.3g} to {early.max():.3g}, and since fell by {fall(run):.0%}"
         elif stuck:
             what = f"the loss fell by {max(fall(run), 0.0):.1%} in {len(values)} steps"
+        elif killed:
+            what = "a layer of ReLU that was alive has been dead ever since"
         else:
             what = "nothing is left of the initialisation"
         chain = [
@@ -172,3 +176,12 @@ class LrTooHigh(Rule):
             if lower
             else Fix(FixSafety.UNSAFE, "divide lr by 10"),
         )
+
+    def _killed(self, run: RunFacts) -> bool:
+        """Whether a ReLU, alive at step 0, was dead soon after and in all samples from there on."""
+        for _, rows in signal(run, "zero_fraction").sort("step").group_by("layer"):
+            steps, zeros = rows["step"].to_numpy(), rows["value"].to_numpy()
+            soon = np.flatnonzero((steps > 0) & (steps <= self.options.soon))
+            if len(soon) and steps[0] == 0 and bool((zeros[soon[-1] :] >= self.options.dead).all()):
+                return True
+        return False

@@ -7,7 +7,8 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._edits import higher_rate, set_recipe
-from snellen.rules.run._series import event, fall, losses, ratios, top_rate, warming_up
+from snellen.rules.run._measures import number
+from snellen.rules.run._series import cross_entropy, event, fall, losses, ratios, top_rate, warming_up
 from snellen.watching.facts import RunFacts
 
 
@@ -24,8 +25,10 @@ class LrTooLow(Rule):
     Fires after `min_steps` steps when the largest sampled update ratio ||dW||/||W|| is below `ratio` and above 0,
     the median gradient norm is at least `healthy_gradient`, and the loss fell by less than `least_fall`. Silent
     inside a warm-up. Where a copy of the network, trained on a few samples, brought the loss below `learnable` of what
-    the run has, `ratio_of_learnable` is the limit. Fires, too, for a OneCycleLR that was made for as many steps as the
-    run had, was stepped in less than `stepped` of them, and ended with its rate still below half its peak.
+    the run has, `ratio_of_learnable` is the limit; and `ratio_at_chance` where moreover the run ended with a
+    cross-entropy of `chance` or more of the entropy of its labels. Fires, too, for a OneCycleLR that was made for as
+    many steps as the run had, was stepped in less than `stepped` of them, and ended with its rate still below half its
+    peak.
 
     ## Example
         lr-too-low updates are at most 3e-8 of the weights (limit 1e-5) at lr 1e-7 while gradients are healthy (norm
@@ -54,6 +57,7 @@ class LrTooLow(Rule):
         "adam-eps-dominates",
         "clip-before-unscale",
         "lr-decays-too-fast",
+        "labels-carry-no-information",
     )
 
     class Options(RuleOptions):
@@ -67,6 +71,12 @@ class LrTooLow(Rule):
         """Share by which the loss would have fallen."""
         ratio_of_learnable: float = 5e-5
         """The same where the trial learned a few of the samples; a twentieth of the usual 1e-3."""
+        ratio_at_chance: float = 5e-4
+        """The same where that trial went well and the run ended at chance; half of the usual 1e-3."""
+        chance: float = 0.95
+        """Last losses over the entropy of the labels from which a run is at chance."""
+        fall_at_chance: float = 0.05
+        """Share by which the loss of such a run fell at most."""
         learnable: float = 0.5
         """Loss of that trial over the run's last losses, in 0..1."""
         stepped: float = 0.25
@@ -86,8 +96,11 @@ class LrTooLow(Rule):
         if run.steps.height < o.min_steps or not len(sizes) or not len(norms) or warming_up(run):
             return
         norm = float(np.median(norms.to_numpy()))
-        limit = o.ratio_of_learnable if self._learnable(run) else o.ratio
-        if 0 < sizes.max() < limit and norm >= o.healthy_gradient and fall(run) < o.least_fall:
+        limit, least = o.ratio, o.least_fall
+        if self._learnable(run):
+            at_chance = run.finished and self._at_chance(run)
+            limit, least = (o.ratio_at_chance, o.fall_at_chance) if at_chance else (o.ratio_of_learnable, least)
+        if 0 < sizes.max() < limit and norm >= o.healthy_gradient and fall(run) < least:
             rate, higher = top_rate(run), higher_rate(run)
             yield Finding(
                 message=(
@@ -106,6 +119,12 @@ class LrTooLow(Rule):
         rows = run.trials.filter(pl.col("trial") == "overfit-loss")["value"].drop_nulls()
         late = losses(run)[-max(run.steps.height // 5, 3) :]
         return len(rows) > 0 and float(rows.min()) < self.options.learnable * float(np.median(late))  # type: ignore[arg-type]
+
+    def _at_chance(self, run: RunFacts) -> bool:
+        """Whether the cross-entropy is in the end no better than that of the labels' shares."""
+        entropy = number(run, "label-entropy")
+        late = losses(run)[-max(run.steps.height // 5, 3) :]
+        return cross_entropy(run) and entropy > 0 and float(np.median(late)) >= self.options.chance * entropy
 
     def _kept_low(self, run: RunFacts) -> Finding | None:
         """The finding for a one-cycle schedule that is stepped per epoch and was made for batches."""

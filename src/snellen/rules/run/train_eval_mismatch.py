@@ -57,6 +57,7 @@ class TrainEvalMismatch(Rule):
         "batchnorm-few-samples",
         "dropout-drops-most",
         "momentum-too-high",
+        "future-visible",
     )
 
     class Options(RuleOptions):

@@ -38,7 +38,13 @@ class UnusedOutputs(Rule):
     name = "unused-outputs"
     code = "RUN050"
     category = Category.SUSPICIOUS
-    causes = ("one-class-targets", "head-class-count-mismatch", "class-pure-batches", "class-weights-off")
+    causes = (
+        "one-class-targets",
+        "head-class-count-mismatch",
+        "class-pure-batches",
+        "class-weights-off",
+        "too-few-samples",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -47,6 +47,7 @@ class VanishingGradient(Rule):
         "clipping-dominates",
         "dead-relu",
         "constant-input",
+        "input-scale-off",
         "input-normalized-twice",
         "lr-too-high",
         "softmax-over-batch",
