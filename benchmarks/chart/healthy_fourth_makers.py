@@ -91,7 +91,7 @@ def zero_centred_penalty(harness: Harness, seed: int) -> float:
     opt_g = torch.optim.Adam(maker.parameters(), lr=1e-3, betas=(0.0, 0.99))
     opt_d = torch.optim.Adam(judge.parameters(), lr=2e-3, betas=(0.0, 0.99))
     harness.begin(nn.ModuleDict({"g": maker, "d": judge}), [opt_g, opt_d])
-    for _ in range(500):
+    for _ in range(400):
         (real,) = some(128, x)
         real.requires_grad_(True)
         out = judge(real)

@@ -296,6 +296,6 @@ def odd_movements_by_error(harness: Harness, seed: int) -> float:
 
     model = Coder()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    march(harness, model, optimizer, lambda i: (lambda a: F.mse_loss(model(a), a))(some(24, x)[0]), 140, clip=1.0)
+    march(harness, model, optimizer, lambda i: (lambda a: F.mse_loss(model(a), a))(some(24, x)[0]), 110, clip=1.0)
     with torch.no_grad():
         return float(roc_auc_score(vy != 0, (model(vx) - vx).square().mean((1, 2))))

@@ -82,7 +82,7 @@ def captions_meet_images(harness: Harness, seed: int) -> float:
         out, goal = model(a, b), torch.arange(24)
         return {"loss": (F.cross_entropy(out, goal) + F.cross_entropy(out.T, goal)) / 2, "inputs": (a, b)}
 
-    march(harness, model, optimizer, compute, 250)
+    march(harness, model, optimizer, compute, 200)
     every = torch.cartesian_prod(torch.arange(4), torch.arange(4, 8))
     with torch.no_grad():
         return accuracy(model(vx, every), vwords[:, 0] * 4 + vwords[:, 1] - 4)
@@ -122,7 +122,7 @@ def which_tokens_were_replaced(harness: Harness, seed: int) -> float:
         lm, out, fake = both(t)
         return lm + 20 * F.binary_cross_entropy_with_logits(out, fake)
 
-    march(harness, [maker, judge], optimizer, compute, 250)
+    march(harness, [maker, judge], optimizer, compute, 200)
     with torch.no_grad():
         _, out, fake = both(vx.repeat(8, 1))
     return float(roc_auc_score(fake.flatten(), out.flatten()))
