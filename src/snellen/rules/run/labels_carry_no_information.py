@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._loss import form
 from snellen.rules.run._measures import measure, number
 from snellen.rules.run._series import first_loss, losses
 from snellen.watching.facts import RunFacts
@@ -28,6 +29,10 @@ class LabelsCarryNoInformation(Rule):
     epochs is within `margin` of the share of the most frequent class or, where there is none, the loss of the last
     fifth of the steps is not below `learned` times the entropy of the labels. With fewer than `few` rows chance reaches
     further: then the validation accuracy has to be given, and not to be above that share.
+
+    Where the labels are numbers, the mean of the five nearest neighbours' takes the place of the class, and the same
+    is asked of its correlation with the row's own; the mean squared error of the last fifth must not be below
+    `learned` times the variance of the labels.
 
     ## Example
         labels-carry-no-information neighbours agree in 10.2 % of 960 rows, by chance 10.1 %; validation accuracy 0.11
@@ -70,6 +75,7 @@ class LabelsCarryNoInformation(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
+        yield from self._of_numbers(run)
         o, row = self.options, measure(run, "neighbour-lift")
         z, entropy, majority = (number(run, n) for n in ("neighbour-z", "label-entropy", "label-majority"))
         if row is None or run.steps.height < o.min_steps or not (z < o.z and row["value"] < o.lift):
@@ -100,3 +106,23 @@ class LabelsCarryNoInformation(Rule):
             evidence={"lift": row["value"], "rows": row["of"], "z": z, "late_loss": late, "chain": chain},
             fix=Fix(FixSafety.UNSAFE, "pair inputs and labels by one key, and shuffle them together"),
         )
+
+    def _of_numbers(self, run: RunFacts) -> Iterator[Finding]:
+        o, row, variance = self.options, measure(run, "neighbour-correlation"), number(run, "label-variance")
+        known = form(run)
+        squared = known.get("name") == "mse" and known["reduction"] == "mean" and known["scale"] == 1.0
+        if row is None or run.steps.height < o.min_steps or row["of"] < o.few or not squared or known["sign"] < 0:
+            return
+        z = row["value"] * row["of"] ** 0.5
+        late = float(np.median(losses(run)[-max(run.steps.height // 5, 3) :]))
+        if z < o.z and row["value"] < o.lift and late >= o.learned * variance:
+            what = f"the squared error is {late:.3g} (variance of the labels {variance:.3g})"
+            yield Finding(
+                message=(
+                    f"numbers of rows that are alike correlate by {row['value']:+.2f} ({z:.1f} standard errors, limit "
+                    f"{o.z:g}) and {what}: labels and inputs do not belong together"
+                ),
+                place=Place(layer="target"),
+                evidence={"correlation": row["value"], "rows": row["of"], "z": z, "late_loss": late},
+                fix=Fix(FixSafety.UNSAFE, "pair inputs and labels by one key, and shuffle them together"),
+            )

@@ -12,7 +12,8 @@
   compare validation with training.
 * `neighbour-lift` share of the rows whose nearest other row bears the same label, above chance: 0 none, 1 all (of:
   rows); `neighbour-z` the same in standard errors. `label-entropy` of the labels seen,
-  nats; `label-majority` share of the most frequent one (of: classes).
+  nats; `label-majority` share of the most frequent one (of: classes). Of labels that are numbers `label-variance`, and
+  `neighbour-correlation` of each with the mean of its row's five nearest (of: rows).
 * `places-alike` likeness of rows in the same place of different batches of one round of as many batches as `index`
   says, beyond that of batches of different rounds; of: its z.
 * `confident-disagreement` share of the late rows that the model confidently calls another class (of: rows);
@@ -30,6 +31,8 @@ from torch import Tensor
 Array = NDArray[Any]
 ROUNDS = range(2, 9)
 """Numbers of loader workers that are tried."""
+NEIGHBOURS = 5
+"""Rows most like one from whose numbers its own is guessed."""
 LEAST_ROWS = 100
 """Rows below which labels and inputs are not compared."""
 
@@ -161,11 +164,15 @@ def _labels(batches: Sequence[Mapping[str, Any]], count: int) -> Array | None:
 
 def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     whole = [b for b in train if "values" in b and len(b["values"]) == len(b["prints"])]
-    labels = _labels(whole, 1 << 30)
-    if labels is None or len({b["values"].shape[1] for b in whole}) != 1:
+    if not whole or len({b["values"].shape[1] for b in whole}) != 1 or not all("labels" in b for b in whole):
         return
     first = np.unique(np.concatenate([b["prints"] for b in whole]), return_index=True)[1]
-    values, labels = np.concatenate([b["values"] for b in whole])[first].astype(np.float64), labels[first]
+    values = np.concatenate([b["values"] for b in whole])[first].astype(np.float64)
+    labels = _labels(whole, 1 << 30)
+    if labels is None:
+        yield from _near_numbers(values, np.concatenate([b["labels"] for b in whole])[first].astype(np.float64))
+        return
+    labels = labels[first]
     shares = np.unique(labels, return_counts=True)[1] / max(len(labels), 1)
     if len(shares) > 1:
         yield _row("label-entropy", float(-(shares * np.log(shares)).sum()), len(labels))
@@ -175,13 +182,30 @@ def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     count, chance = len(values), float((shares**2).sum())
     if count < LEAST_ROWS or len(shares) < 2 or len(shares) > count / 20:
         return
-    values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-3 * max(float(values.std()), 1e-12))
-    squares = (values**2).sum(1)
-    far = squares[:, None] + squares[None] - 2 * values @ values.T
-    np.fill_diagonal(far, np.inf)
-    agree = float((labels[far.argmin(1)] == labels).mean())
+    agree = float((labels[_distances(values).argmin(1)] == labels).mean())
     yield _row("neighbour-lift", (agree - chance) / (1 - chance), count)
     yield _row("neighbour-z", (agree - chance) / np.sqrt(chance * (1 - chance) / count), count)
+
+
+def _near_numbers(values: Array, numbers: Array) -> Iterator[dict[str, Any]]:
+    good = np.isfinite(values).all(1) & np.isfinite(numbers)
+    values, numbers = values[good][:1024], numbers[good][:1024]
+    if len(values) < LEAST_ROWS or not numbers.std() > 0:
+        return
+    near = np.argpartition(_distances(values), NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+    guess = numbers[near].mean(1)
+    yield _row("label-variance", float(numbers.var()), len(numbers))
+    if guess.std() > 0:
+        yield _row("neighbour-correlation", float(np.corrcoef(guess, numbers)[0, 1]), len(numbers))
+
+
+def _distances(values: Array) -> Array:
+    """(N, N) squared, of columns brought to one scale; of a row to itself infinite."""
+    values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-3 * max(float(values.std()), 1e-12))
+    squares = (values**2).sum(1)
+    far: Array = squares[:, None] + squares[None] - 2 * values @ values.T
+    np.fill_diagonal(far, np.inf)
+    return far
 
 
 def _places(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
