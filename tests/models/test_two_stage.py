@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,10 +31,11 @@ from snellen.models.detection.roi_heads import (
     RegionSample,
     RoiHeads,
     RoiSettings,
+    draw_regions,
     hardest_regions,
     region_loss,
 )
-from snellen.models.detection.rpn import Rpn, RpnSettings, draw
+from snellen.models.detection.rpn import Rpn, RpnSettings, draw, sample_anchors
 
 CLASSES = 5
 PUBLISHED = {"fasterrcnn_mobilenet_v3_large_320_fpn": 160, "maskrcnn_resnet50_fpn": 96}
@@ -126,7 +128,10 @@ def compare_losses(theirs: Any, ours: Detector, x: Tensor, targets: list[Target]
         expected = theirs.get_parameter(name).grad
         scale = float(expected.abs().max())
         assert scale > 0
-        torch.testing.assert_close(ours.get_parameter(name).grad, expected, atol=1e-3 * scale, rtol=1e-3)
+        gap = (ours.get_parameter(name).grad - expected).abs()
+        # With several threads a unit at zero but for rounding may be on in one network and off in the other.
+        assert float((gap > 1e-3 * (scale + expected.abs())).double().mean()) < 1e-3
+        assert float(gap.max()) < 1e-2 * scale
 
 
 @torch.no_grad()
@@ -427,6 +432,26 @@ def regions_of(count: int) -> tuple[Regions, RegionSample, list[Target]]:
         rows.append(row)
     logits, offsets = torch.randn(2 * count, CLASSES + 1), torch.randn(2 * count, 4 * (CLASSES + 1)) * 0.3
     return Regions(boxes, logits, offsets), RegionSample(boxes, rows), targets
+
+
+def test_what_is_drawn_of_an_image_does_not_depend_on_its_neighbours() -> None:
+    model = faster_rcnn.build_fpn(CLASSES, image_size=96)
+    _, sample, targets = regions_of(200)
+    seeded = [replace(target, seed=2**31 - 1 - i) for i, target in enumerate(targets)]
+    outputs = model(torch.randn(2, 3, 96, 96)).rpn
+    settings = RpnSettings(sample=32)
+    alone = RegionSample(sample.boxes[1:], sample.rows[1:])
+    anchors = sample_anchors(outputs, seeded, settings, random=True)
+    second = sample_anchors(outputs, seeded[1:], settings, random=True)
+    assert torch.equal(anchors.positive[1], second.positive[0])
+    assert torch.equal(anchors.negative[1], second.negative[0])
+    both = [draw_regions(*part, 32, 0.25, True) for part in ((sample, seeded), (alone, seeded[1:]))]
+    assert torch.equal(both[0].boxes[1], both[1].boxes[0])
+    # Without seeds the generator goes on from image to image.
+    torch.manual_seed(0)
+    whole = draw_regions(sample, targets, 32, 0.25, True)
+    torch.manual_seed(0)
+    assert not torch.equal(whole.boxes[1], draw_regions(alone, targets[1:], 32, 0.25, True).boxes[0])
 
 
 def test_box_loss_of_the_iou_family_is_taken_of_decoded_boxes() -> None:
