@@ -97,7 +97,7 @@ MEANINGS = {
     "logits": "scores of each class before the softmax",
 }
 AFTER_SUPPRESSION = {
-    "boxes": "boxes of what is detected, best first, after suppression, x1 y1 x2 y2 in pixels of the input",
+    "boxes": "the best boxes, best first, after suppression (IoU 0.5, by class), x1 y1 x2 y2 in pixels of the input",
     "scores": "score of each box, 0..1; 0 where there is none",
     "labels": "class of each box, counted from 0; -1 where there is none",
     "masks": "what is covered of each box, in even cells of it, 0..1; the object from 0.5 on",
