@@ -13,6 +13,8 @@ from snellen.experiments.subject import CannotRunError, Row, Subject
 
 MASKS = ("dropout", "bernoulli")
 """Operators that draw a mask; others that draw numbers (`normal`, `randn`, `uniform`) sample on purpose."""
+OF_PROBABILITIES = (torch.ops.aten.bernoulli.default, torch.ops.aten.bernoulli_.Tensor)
+"""A mask has one probability; these are given one for each place, as units that fire by chance have."""
 DRAWS = (*MASKS, "randn", "rand", "normal", "uniform", "multinomial", "exponential", "randint", "randperm")
 
 
@@ -41,7 +43,9 @@ class Draws(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if any(name.strip("_").startswith((d, f"native_{d}")) for d in DRAWS):
+        if func in OF_PROBABILITIES:
+            self.found.append(("a sample of probabilities", self._running[-1] if self._running else ""))
+        elif any(name.strip("_").startswith((d, f"native_{d}")) for d in DRAWS):
             self.found.append((name.strip("_"), self._running[-1] if self._running else ""))
         return func(*args, **(kwargs or {}))
 

@@ -23,6 +23,8 @@ ROUNDING = 1e-6
 """Errors below it are all the same: float32 of a mean."""
 LEAST_BATCHES = 2
 """Batches that have to agree on a form without free numbers; 3 where a number is solved for."""
+LEAST_FOR_SCALE = 4
+"""Batches on which one factor has to hold: of some dozens of forms one fits three by chance."""
 LEAST_SPREAD = 20.0
 """A solved factor is believed when the form's value varies by this many tolerances between batches."""
 OF_CLASSES = ("class-ids", "cast-ids", "one-hot")
@@ -118,7 +120,7 @@ def fit(looks: Sequence[Look]) -> dict[str, Any]:
     if found is None and len(usable) > LEAST_BATCHES:
         found = (
             _smoothed(forms, usable, tolerance)
-            or _scaled(forms, usable, tolerance)
+            or (_scaled(forms, usable, tolerance) if len(usable) >= LEAST_FOR_SCALE else None)
             or _positive_weighted(forms, usable, tolerance)
             or _weighted(usable)
         )
@@ -245,12 +247,15 @@ def _smoothed(forms: Sequence[Form], looks: Sequence[Look], tolerance: float) ->
         for reduction, value in plain.items():
             with np.errstate(divide="ignore", invalid="ignore"):
                 even = total * value / np.array([k.values[form]["total"] for k in looks])
-                clear = np.abs(even - value) > 100 * tolerance * np.abs(value)
-                share = ((losses - value) / (even - value))[clear]
-            if len(share) > LEAST_BATCHES and (s := _solved(share, tolerance)) is not None and 1e-3 < s <= 1 + 1e-3:
+            gap = even - value
+            if not np.isfinite(gap).all() or (np.abs(gap) > 100 * tolerance * np.abs(value)).sum() < LEAST_BATCHES:
+                continue
+            # Least squares: a batch on which the two nearly agree says little, and is rounded most.
+            s = float((losses - value) @ gap / (gap @ gap))
+            if 1e-3 < s <= 1 + 1e-3:
                 guess = (1 - s) * value + s * even
                 error = float(np.abs(losses / guess - 1).max())
-                if error <= 10 * tolerance:
+                if error <= tolerance:
                     return _about(form, reduction, 1, error, smoothing=round(s, 4))
     return None
 

@@ -25,3 +25,8 @@ def indexed(run: RunFacts, name: str, phase: str | None = None) -> list[dict[str
     if phase is not None:
         rows = rows.filter(pl.col("phase") == phase)
     return rows.sort("index", nulls_last=False).to_dicts()
+
+
+def validated(run: RunFacts) -> bool:
+    """Whether the loop told of any result of a validation: passes without gradients may be anything else."""
+    return bool(run.epochs["val_loss"].count() + run.epochs["metric"].count() > 0)

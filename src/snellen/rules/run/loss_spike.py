@@ -23,7 +23,8 @@ class LossSpike(Rule):
     ## How it is computed
     At some step after `window` others the gradient norm was at least `jump` times its median over the window;
     then, within `after` steps, the median loss of three steps was at least `rise` times that of the window and
-    above `share` of the first loss. Only for Adam and its kin.
+    above `share` of the first loss, and not back at `healed_at` of the window's within `healed`. Only for Adam and its
+    kin.
 
     ## Example
         loss-spike at step 80 the gradient norm rose from 0.02 to 3.1 (155 times) and the loss from 0.04 to
@@ -62,6 +63,10 @@ class LossSpike(Rule):
         """Loss over its usual value."""
         share: float = 0.2
         """Of the first loss that the loss must come back to, so that noise near 0 does not count."""
+        healed: int = 30
+        """Steps in which a loss that was given another task learns it."""
+        healed_at: float = 1.5
+        """Loss over its usual value that counts as back."""
         after: int = 10
         """Steps in which the loss has to rise."""
 
@@ -78,7 +83,9 @@ class LossSpike(Rule):
                 continue
             later = [np.median(values[i : i + 3]) for i in range(t + 1, min(t + 1 + o.after, len(values) - 2))]
             peak = max(later, default=0.0)
-            if peak >= o.rise * level and peak >= o.share * values[0]:
+            rest = values[t + 1 + int(np.argmax(later or [0])) : t + 1 + o.healed]
+            back = any(np.median(rest[i : i + 3]) < o.healed_at * level for i in range(len(rest) - 2))
+            if peak >= o.rise * level and peak >= o.share * values[0] and not back:
                 limit = rounded(3 * float(quiet))
                 chain = [
                     f"gradient norm {quiet:.2g} before step {steps[t]}, {norms[t]:.2g} at it",

@@ -100,6 +100,8 @@ class LrTooHigh(Rule):
         models such as skip-grams jump at first and learn best so."""
         replaced: float = 1.0
         """Update ratio at which one step replaces the weights: the initialisation is gone, whatever the loss does."""
+        few: int = 50
+        """Weights of a line or a small table, whose first values are no more than a place to start from."""
         from_zero: float = 20.0
         """Ratio of the first update above which the weights began at about 0, where a ratio says nothing."""
         zero: float = 1e6
@@ -118,7 +120,7 @@ class LrTooHigh(Rule):
         # A step of LBFGS is many, each tried on the loss before it is taken.
         measured = sizes[0] <= o.from_zero and run.optimizer.lower() != "lbfgs"
         drawn = [row["start_norm"] for row in matrices(run)]
-        if drawn and not any(drawn):
+        if (drawn and not any(drawn)) or 0 < run.trainable_params < o.few:
             measured = False  # There is no initialisation to be lost.
         whole = float(sizes[:FIRST].max()) if measured else 0.0
         starts = signal(run, "zero_fraction").filter(pl.col("step") == 0)["value"]
@@ -130,7 +132,10 @@ class LrTooHigh(Rule):
         # A loss that may be negative has no floor to be a multiple of.
         floored = first > 0 and float(np.nanmin(values)) >= 0
         exploded = not np.isfinite(later).all() or (floored and float(level.max()) > o.rise * first)
-        stuck = len(values) >= o.min_steps and fall(run) < o.least_fall
+        late = float(np.median(values[-max(len(values) // 5, 3) :]))
+        # What fell at once and stays there has learned what there was.
+        learned = first > 0 and late < (1 - o.learned) * first
+        stuck = len(values) >= o.min_steps and fall(run) < o.least_fall and not learned
         early = later[: o.soon][np.isfinite(later[: o.soon])]
         jumped = (
             len(values) >= o.min_steps

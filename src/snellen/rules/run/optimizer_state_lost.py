@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -21,7 +21,8 @@ class OptimizerStateLost(Rule):
 
     ## How it is computed
     Fires when the state of an optimizer holds less than a tenth of the steps it had held, or when, as the watch
-    began, a scheduler had been stepped already and the optimizer, one with momentum, held no state.
+    began, a scheduler had been stepped already and the optimizer, one with momentum, held no state. Silent where the
+    rate changed at that step by more than `phase` times: another phase begins, as after a search for the rate.
 
     ## Example
         optimizer-state-lost the optimizer's state of 300 steps was gone at step 300; moments start anew
@@ -40,11 +41,17 @@ class OptimizerStateLost(Rule):
     code = "RUN094"
     category = Category.SUSPICIOUS
 
+    class Options(RuleOptions):
+        """Options of this rule."""
+
+        phase: float = 2.5
+        """Learning rate after over before, either way; a schedule changes it by less where nothing begins anew."""
+
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         lost, late = event(run, "optimizer-state-lost"), event(run, "scheduler-start")
         found = lost or late
-        if not found:
+        if not found or (lost and self._other_phase(run, lost["step"])):
             return
         if lost:
             what = (
@@ -66,6 +73,10 @@ class OptimizerStateLost(Rule):
             evidence={"remembered": found["value"], "chain": [found["message"], *after]},
             fix=Fix(FixSafety.UNSAFE, "save and load optimizer.state_dict() with the weights"),
         )
+
+    def _other_phase(self, run: RunFacts, step: int) -> bool:
+        rates = run.steps.filter(pl.col("step").is_between(step - 1, step))["lr"].drop_nulls().to_list()
+        return len(rates) == 2 and min(rates) > 0 and max(rates) > self.options.phase * min(rates)
 
 
 def _ratio_after(run: RunFacts, step: int) -> list[float]:

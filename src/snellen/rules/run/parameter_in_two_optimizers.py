@@ -20,7 +20,8 @@ class ParameterInTwoOptimizers(Rule):
 
     ## How it is computed
     Fires when a trainable parameter is in two watched optimizers and each of them steps in at least `share` of
-    the steps. A change from one optimizer to another in the middle of a run is not meant: they share the steps.
+    the steps, after one and the same backward pass. A change from one optimizer to another in the middle of a run is
+    not meant: they share the steps; nor are two losses, each with a backward pass and an optimizer of its own.
 
     ## Example
         parameter-in-two-optimizers 4 parameters (stem.weight ...) are in 2 optimizers that both step
@@ -57,6 +58,9 @@ class ParameterInTwoOptimizers(Rule):
         counts = run.calls.group_by("optimizer").agg(pl.col("steps").sum())
         busy = counts.filter(pl.col("steps") >= o.share * total).height
         if run.calls.height and busy < 2:
+            return
+        usual = run.calls.filter(pl.col("steps") >= o.share * total)["sequence"].to_list()
+        if usual and all(calls.split(", ").count("backward") > 1 for calls in usual):
             return
         yield Finding(
             message=(

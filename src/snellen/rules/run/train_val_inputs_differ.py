@@ -5,7 +5,7 @@ from math import nan
 from statistics import median
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._measures import indexed, measure, number
+from snellen.rules.run._measures import indexed, measure, number, validated
 from snellen.watching.facts import RunFacts
 
 
@@ -23,7 +23,8 @@ class TrainValInputsDiffer(Rule):
     Channel means are those of single samples, so their difference has a standard error. Fires when a mean differs by
     more than `shift` pixel deviations and `z` standard errors, or when the median over channels of the ratio of the
     deviations is beyond `spread`. When the channel means agree in reverse order, the finding says so. Mixup, noise and
-    colour jitter stay inside these limits.
+    colour jitter stay inside these limits. Only where validation results are given: a pass without gradients may be a
+    policy that acts or a model that draws.
 
     ## Example
         train-val-inputs-differ channel 0 has mean 0.02 in training and 1.71 in validation
@@ -55,6 +56,8 @@ class TrainValInputsDiffer(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
+        if not validated(run):
+            return
         shifts = indexed(run, "channel-shift")
         spreads = [row["value"] for row in indexed(run, "channel-spread") if row["of"] >= 32]
         moved = [row for row in shifts if abs(row["value"]) > o.shift and abs(row["of"]) > o.z]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._measures import measure, number
+from snellen.rules.run._measures import measure, number, validated
 from snellen.watching.facts import RunFacts
 
 
@@ -17,8 +17,8 @@ class ValidationRowsInTraining(Rule):
     Validation measures memory: the score is too good and overfitting is not seen.
 
     ## How it is computed
-    Fires when at least `share` of the different validation rows were trained on and either `mixed` of the validation
-    batches hold rows of both kinds or, with validation results given, nothing else was validated. A pass over
+    Fires when validation results are given, at least `share` of the different validation rows were trained on before
+    and either `mixed` of the validation batches hold rows of both kinds or nothing else was validated. A pass over
     training data beside the validation set gives batches of one kind. Silent when training has fewer than `rows`
     different rows or no more than one batch (fitted on purpose, or a graph of which some nodes are held out), and
     when rows repeat within validation batches by themselves: below `own`, or, for rows of fewer than `values`
@@ -72,8 +72,7 @@ class ValidationRowsInTraining(Rule):
         if not number(run, "rows-distinct", "training") >= max(o.rows, 1.5 * batch["of"] if batch else 0.0):
             return
         mixed = number(run, "validation-batches-mixed") >= o.mixed
-        reported = run.epochs["val_loss"].count() + run.epochs["metric"].count() > 0
-        if not mixed and not (row["value"] > 0.98 and reported):
+        if not validated(run) or not (mixed or row["value"] > 0.98):
             return
         count = round(row["value"] * row["of"])
         yield Finding(

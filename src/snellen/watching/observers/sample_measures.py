@@ -3,9 +3,10 @@
 * `rows-distinct` value: different rows, of: rows seen. `batch-distinct` median share of different rows in a batch, of:
   median rows. `row-values`: numbers in a row. `rows-under-two-labels` share of the different rows that came with more
   than one label.
-* `validation-rows-trained-on` share of the different validation rows that training saw, of: their number;
-  `trained-rows-validated` the reverse; `validation-batches-mixed` share of the validation batches of which training saw
-  some rows and not others.
+* `validation-rows-trained-on` share of the different validation rows that training saw before, of: their number (rows
+  that a pass without gradients chose for training came the other way round); `trained-rows-validated` the share of
+  training rows validated; `validation-batches-mixed` share of the validation batches of which training had seen some
+  rows and not others.
 * `input-mean`, `input-std`, `input-min`, `input-max`; `layer-mean`, `layer-std`, `layer-rms` of what the first layer
   with weights got at its first call (detail: its name), unless a normalising layer comes before it.
 * `channel-mean`, `channel-std` by phase and index; `channel-shift` (of: its z), `channel-spread`, `channels-reversed`
@@ -52,7 +53,7 @@ def measures(seen: Seen, recent: Sequence[Mapping[str, Any]], leaf: Mapping[str,
     found: list[dict[str, Any]] = []
     for part in (
         _repeats(train),
-        _leak(train, val),
+        _leak(batches),
         _scale(train, leaf),
         _channels(train, val),
         _neighbours(train),
@@ -92,19 +93,36 @@ def _repeats(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         yield _row("rows-under-two-labels", len(two) / len(first), len(first), phase="training", step=step)
 
 
-def _leak(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    train = [b for b in batches if b["phase"] == "training"]
+    val = [b for b in batches if b["phase"] == "validation"]
     if not train or not val:
         return
     own = [len(np.unique(b["prints"])) / len(b["prints"]) for b in val]
     yield _row("batch-distinct", float(np.median(own)), phase="validation")
-    trained = np.unique(np.concatenate([b["prints"] for b in train]))
+    trained, first = _first_seen(batches, "training")
     held = np.concatenate([b["prints"] for b in val])
     distinct = np.unique(held)
     yield _row("rows-distinct", len(distinct), len(held), phase="validation")
-    shares = np.array([np.isin(b["prints"], trained).mean() for b in val])
-    yield _row("validation-rows-trained-on", float(np.isin(distinct, trained).mean()), len(distinct))
+    before: list[Array] = []
+    for at, b in enumerate(batches):
+        if b["phase"] == "validation":
+            place = np.searchsorted(trained, b["prints"]).clip(max=len(trained) - 1)
+            before.append((trained[place] == b["prints"]) & (first[place] < at))
+    shares = np.array([seen.mean() for seen in before])
+    leaked = np.unique(held[np.concatenate(before)])
+    yield _row("validation-rows-trained-on", len(leaked) / len(distinct), len(distinct))
     yield _row("trained-rows-validated", float(np.isin(trained, distinct).mean()), len(trained))
     yield _row("validation-batches-mixed", float(((shares > 0.02) & (shares < 0.98)).mean()), len(val))
+
+
+def _first_seen(batches: Sequence[Mapping[str, Any]], phase: str) -> tuple[Array, Array]:
+    """The different prints of a phase, sorted, and the batch in which each was first seen."""
+    mine = [(at, b["prints"]) for at, b in enumerate(batches) if b["phase"] == phase]
+    rows = np.concatenate([prints for _, prints in mine])
+    where = np.concatenate([np.full(len(prints), at) for at, prints in mine])
+    different, first = np.unique(rows, return_index=True)
+    return different, where[first]
 
 
 def _scale(train: Sequence[Mapping[str, Any]], leaf: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
