@@ -26,7 +26,8 @@ from torchvision import transforms as v1
 from snellen.data.examine import examine
 from snellen.findings.severity import Tier
 from snellen.training.pixels import normalised
-from snellen.training.recipe import Recipe, default_recipe
+from snellen.training.recipe import Recipe
+from snellen.training.recipe_defaults import default_recipe
 from snellen.training.samples import Samples, collate
 from snellen.training.splits import split_examples
 

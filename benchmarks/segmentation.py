@@ -19,7 +19,7 @@ from snellen.evaluation.semantic import evaluate_semantic
 from snellen.models.segmentation.dense_crf import CrfSettings
 from snellen.training.class_maps import maps_by_image
 from snellen.training.predict_maps import predict_maps
-from snellen.training.recipe import default_recipe
+from snellen.training.recipe_defaults import default_recipe
 from snellen.training.trainer import train
 from snellen.verbs.facts_for import facts_for
 

@@ -416,6 +416,6 @@ def test_real_masks(name: str, images: int, masks: int, classes: int, rules: set
 
 
 def test_masks_get_a_recipe_of_their_own(tmp_path: Path) -> None:
-    from snellen.training.recipe import default_recipe
+    from snellen.training.recipe_defaults import default_recipe
 
     assert default_recipe(examine(semantic(tmp_path), cache=False)).task == "segmentation"

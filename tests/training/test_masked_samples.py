@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from snellen.data.examine import examine
 from snellen.data.facts import DataFacts
-from snellen.training.recipe import Recipe, default_recipe
+from snellen.training.recipe import Recipe
+from snellen.training.recipe_defaults import default_recipe
 from snellen.training.samples import Sample, Samples, collate
 from snellen.training.splits import SamplesError, split_examples
 

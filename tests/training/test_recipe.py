@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from snellen.training.recipe import Recipe, RecipeError, default_recipe
+from snellen.training.recipe import Recipe, RecipeError
+from snellen.training.recipe_defaults import default_recipe
 from tests.training.subjects import digit_images, digit_scenes
 
 

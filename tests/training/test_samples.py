@@ -11,7 +11,7 @@ from PIL import Image
 from snellen.data.decoding import decode
 from snellen.data.facts import DataFacts
 from snellen.training.pixels import fit_frame
-from snellen.training.recipe import default_recipe
+from snellen.training.recipe_defaults import default_recipe
 from snellen.training.samples import Sample, Samples, augmented, epoch_batches
 from snellen.training.splits import SamplesError, split_examples
 from tests.training.subjects import digit_images, digit_scenes, with_split

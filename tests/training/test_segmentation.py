@@ -18,7 +18,8 @@ from snellen.models.losses import cross_entropy, dice
 from snellen.models.segmentation.dense_crf import CrfSettings
 from snellen.training.batches import collate
 from snellen.training.predict_maps import map_names, predict_maps, write_map
-from snellen.training.recipe import Recipe, default_recipe
+from snellen.training.recipe import Recipe
+from snellen.training.recipe_defaults import default_recipe
 from snellen.training.samples import Samples
 from snellen.training.splits import split_examples
 from snellen.training.tasks.segmentation import SegmentationTask, class_pixels

@@ -3,6 +3,7 @@
 Importing this imports no torch; `train`, `predict` and `load_run` live in `training.trainer` and `training.predict`.
 """
 
-from snellen.training.recipe import Recipe, RecipeError, default_recipe
+from snellen.training.recipe import Recipe, RecipeError
+from snellen.training.recipe_defaults import default_recipe
 
 __all__ = ["Recipe", "RecipeError", "default_recipe"]

@@ -130,7 +130,7 @@ def subject_of(
     from snellen.network.program import program_module
     from snellen.network.resolve import load_model
     from snellen.training.prepare import build_model
-    from snellen.training.recipe import default_recipe
+    from snellen.training.recipe_defaults import default_recipe
 
     size = input_size or 224
     if isinstance(model, Path) or (isinstance(model, str) and is_network_file(model)):

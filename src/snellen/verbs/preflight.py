@@ -83,7 +83,8 @@ def preflight_data(
     Parameters as in `train`. Raises UseError when data or recipe cannot be used.
     """
     from snellen.models.registry import check_name
-    from snellen.training.recipe import Recipe, check_overrides, default_recipe
+    from snellen.training.recipe import Recipe, check_overrides
+    from snellen.training.recipe_defaults import default_recipe
 
     if model is not None:
         overrides["model"] = model

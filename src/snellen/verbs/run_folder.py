@@ -15,7 +15,8 @@ from snellen.findings.engine import judge
 from snellen.findings.settings import LoadedSettings, load_settings
 from snellen.network.facts import NetworkFacts
 from snellen.result import Result
-from snellen.training.recipe import Recipe, default_recipe
+from snellen.training.recipe import Recipe
+from snellen.training.recipe_defaults import default_recipe
 from snellen.watching.facts import RunFacts
 from snellen.watching.read import read_steps, with_later_steps
 
