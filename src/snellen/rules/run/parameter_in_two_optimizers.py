@@ -60,7 +60,8 @@ class ParameterInTwoOptimizers(Rule):
         if run.calls.height and busy < 2:
             return
         usual = run.calls.filter(pl.col("steps") >= o.share * total)["sequence"].to_list()
-        if usual and all(calls.split(", ").count("backward") > 1 for calls in usual):
+        # In the turn of the last of them the passes of the others are one repeated sequence.
+        if any(calls.split(", ").count("backward") > 1 for calls in usual):
             return
         yield Finding(
             message=(

@@ -52,7 +52,7 @@ class UnsignedWraparound(Rule):
         """Yield at most one finding for the run."""
         rows = run.batches.filter((pl.col("role") == "input") & (pl.col("phase") == "training")).drop_nulls("wrapped")
         bad = rows.filter(pl.col("wrapped") >= self.options.saved)
-        if bad.height < self.options.batches or bad.height < rows.height / 2:
+        if not bad.height or bad.height < self.options.batches or bad.height < rows.height / 2:
             return
         saved = float(bad["wrapped"].to_numpy().mean())
         yield Finding(

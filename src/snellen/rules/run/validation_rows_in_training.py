@@ -46,8 +46,9 @@ class ValidationRowsInTraining(Rule):
 
         share: float = 0.05
         """Share of the different validation rows."""
-        mixed: float = 0.2
-        """Share of the validation batches that hold rows of both kinds."""
+        mixed: float = 0.6
+        """Share of the validation batches that hold rows of both kinds; where a pool is scored from which the next labels
+        are asked for, it is half of them."""
         rows: int = 100
         """Different training rows."""
         values: int = 32
