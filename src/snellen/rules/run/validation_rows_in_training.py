@@ -47,8 +47,8 @@ class ValidationRowsInTraining(Rule):
         share: float = 0.05
         """Share of the different validation rows."""
         mixed: float = 0.6
-        """Share of the validation batches that hold rows of both kinds; half of them do where a pool is scored to choose
-        what is labelled next."""
+        """Share of the validation batches that hold rows of both kinds; half of them do where a pool is scored to
+        choose what is labelled next."""
         rows: int = 100
         """Different training rows."""
         values: int = 32
