@@ -96,8 +96,10 @@ def margins(kind: type[Rule], runs: Sequence[tuple[str, RunFacts]]) -> Iterator[
         found: tuple[float, float, list[str]] | None = None
         for factor in FACTORS:
             for value in (default * factor, default / factor):
-                rule = _with(kind, name, round(value) if isinstance(default, int) else value)
-                if rule is None or (isinstance(default, int) and round(value) == default):
+                if isinstance(default, int):
+                    value = round(value)
+                rule = _with(kind, name, value)
+                if rule is None or value == default or not value:  # No count is 0.
                     continue
                 fired = [run for run, facts in runs if speaks(rule, facts)]
                 if fired and (found is None or len(fired) > len(found[2])):
