@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 EVERY = 20
 """Steps between detailed samples at the start, and between readings of the device."""
-BUDGET = 0.02
+BUDGET = 0.015
 """Share of the step's time that watching may take."""
 VALIDATION_SAMPLES = 2
 """Forward passes of each validation that are sampled."""

@@ -22,9 +22,9 @@ class TrainValInputsDiffer(Rule):
     ## How it is computed
     Channel means are those of single samples, so their difference has a standard error. Fires when a mean differs by
     more than `shift` pixel deviations and `z` standard errors, or when the median over channels of the ratio of the
-    deviations is beyond `spread`. When the channel means agree in reverse order, the finding says so. Mixup, noise and
-    colour jitter stay inside these limits. Only where validation results are given: a pass without gradients may be a
-    policy that acts or a model that draws.
+    deviations is beyond `spread` and, in standard errors of its logarithm, beyond `z`. When the channel means agree in
+    reverse order, the finding says so. Mixup, noise and colour jitter stay inside these limits. Only where validation
+    results are given: a pass without gradients may be a policy that acts or a model that draws.
 
     ## Example
         train-val-inputs-differ channel 0 has mean 0.02 in training and 1.71 in validation
@@ -61,7 +61,8 @@ class TrainValInputsDiffer(Rule):
         shifts = indexed(run, "channel-shift")
         spreads = [row["value"] for row in indexed(run, "channel-spread") if row["of"] >= 32]
         moved = [row for row in shifts if abs(row["value"]) > o.shift and abs(row["of"]) > o.z]
-        ratio = median(spreads) if spreads else 1.0
+        sure = [row["value"] for row in indexed(run, "channel-spread-z")]
+        ratio = median(spreads) if spreads and (not sure or median(sure) > o.z) else 1.0
         turned = measure(run, "channels-reversed")
         reverse = turned is not None and turned["of"] > o.z and turned["value"] < 0.35
         if not moved and not reverse and 1 / o.spread <= ratio <= o.spread:

@@ -9,8 +9,8 @@
   rows and not others.
 * `input-mean`, `input-std`, `input-min`, `input-max`; `layer-mean`, `layer-std`, `layer-rms` of what the first layer
   with weights got at its first call (detail: its name), unless a normalising layer comes before it.
-* `channel-mean`, `channel-std` by phase and index; `channel-shift` (of: its z), `channel-spread`, `channels-reversed`
-  compare validation with training.
+* `channel-mean`, `channel-std` by phase and index; `channel-shift` (of: its z), `channel-spread` (and
+  `channel-spread-z`, its logarithm in standard errors), `channels-reversed` compare validation with training.
 * `neighbour-lift` share of the rows whose nearest other row bears the same label, above chance: 0 none, 1 all (of:
   rows); `neighbour-z` the same in standard errors. `label-entropy` of the labels seen,
   nats; `label-majority` share of the most frequent one (of: classes). Of labels that are numbers `label-variance`, and
@@ -153,11 +153,14 @@ def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any
         squares = np.concatenate([b["square"] for b in rows])[first].astype(np.float64)
         mean = means.mean(0)
         std = np.sqrt(np.maximum(squares.mean(0) - mean**2, 0))
-        sides.append((means, mean, std))
+        # Relative error of the mean square, from row to row: few bright pixels make most of some.
+        with np.errstate(all="ignore"):
+            unsure = squares.std(0) / np.maximum(squares.mean(0), 1e-24) / max(len(squares), 1) ** 0.5
+        sides.append((means, mean, std, unsure))
         for c, (m, s) in enumerate(zip(mean, std, strict=True)):
             yield _row("channel-mean", m, len(means), phase=phase, index=c)
             yield _row("channel-std", s, len(means), phase=phase, index=c)
-    (t_rows, t_mean, t_std), (v_rows, v_mean, v_std) = sides
+    (t_rows, t_mean, t_std, t_unsure), (v_rows, v_mean, v_std, v_unsure) = sides
     if t_mean.shape != v_mean.shape or len(t_rows) < 16 or len(v_rows) < 16:
         return
     error = np.sqrt(t_rows.var(0) / len(t_rows) + v_rows.var(0) / len(v_rows)) + 1e-12
@@ -167,6 +170,9 @@ def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any
         yield _row("channel-shift", gap / unit[c], gap / error[c], index=c)
         if t_std[c] > 0:
             yield _row("channel-spread", v_std[c] / t_std[c], len(v_rows), index=c)
+            # The logarithm of a deviation is off by half of what its square is off.
+            off = max(float(np.hypot(t_unsure[c], v_unsure[c])) / 2, 1e-12)
+            yield _row("channel-spread-z", abs(np.log(max(v_std[c] / t_std[c], 1e-24))) / off, index=c)
     if len(t_mean) == 3:
         straight = np.abs((v_mean - t_mean) / error).max()
         turned = np.abs((v_mean[::-1] - t_mean) / np.sqrt(t_rows.var(0) / len(t_rows) + 1e-24)).max()
