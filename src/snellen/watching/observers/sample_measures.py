@@ -142,6 +142,9 @@ def _scale(train: Sequence[Mapping[str, Any]], leaf: Mapping[str, Any] | None) -
 
 def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     sides = []
+    widths = {b.get("features") for b in train}
+    # What a part of the network is given is no input of the whole.
+    val = [b for b in val if b.get("features") in widths]
     for phase, batches in (("training", train), ("validation", val)):
         rows = [b for b in batches if "mean" in b]
         if not rows or len({b["mean"].shape[1] for b in rows}) != 1:
