@@ -16,6 +16,8 @@ from torch import Tensor
 
 from snellen.models.detection.parts.nms import as_arrays
 
+CELLS = 24
+"""Along and across, of the grid in which fused boxes are looked for."""
 Confidence = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
 
 
@@ -70,6 +72,23 @@ def weighted_boxes_fusion(
 
 
 @njit(cache=True, error_model="numpy")
+def _cell(x, low, per_unit):  # type: ignore[no-untyped-def]
+    return int(min(max((x - low) * per_unit, 0.0), CELLS - 1.0))
+
+
+@njit(cache=True, error_model="numpy")
+def _nearer(fused, k, x1, y1, x2, y2, area, joined, best):  # type: ignore[no-untyped-def]
+    """The fused box and its overlap: `k`, if it overlaps the box by more than the best so far; of equals the older."""
+    fx1, fy1, fx2, fy2 = fused[k, 0], fused[k, 1], fused[k, 2], fused[k, 3]
+    if fx1 < x2 and x1 < fx2 and fy1 < y2 and y1 < fy2:
+        inter = (min(x2, fx2) - max(x1, fx1)) * (min(y2, fy2) - max(y1, fy1))
+        overlap = inter / ((fx2 - fx1) * (fy2 - fy1) + area - inter)
+        if overlap > best or (overlap == best and k < joined):
+            return k, overlap
+    return joined, best
+
+
+@njit(cache=True, error_model="numpy")
 def _fuse(boxes, scores, labels, models, weights, order, limit, kind):  # type: ignore[no-untyped-def]
     n, num_models = len(order), len(weights)
     fused = np.empty((n, 4))
@@ -77,23 +96,36 @@ def _fuse(boxes, scores, labels, models, weights, order, limit, kind):  # type: 
     total, largest, weighing = np.zeros(n), np.zeros(n), np.zeros(n)  # of the members' scores and weights
     members, owner = np.zeros(n, np.int64), np.empty(n, np.int64)
     seen = np.zeros((n, num_models), np.bool_)
-    count, begin = 0, 0
+    # Fused boxes stand in cells by their centre; what overlaps by more than `limit` is at most 1 / limit times as wide
+    # and as high, so that its centre is no further than half of that beyond the sides.
+    first = np.full(CELLS * CELLS, -1, np.int64)
+    after, before, cell = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for place in range(n):
+        for axis in range(2):
+            low[axis] = min(low[axis], boxes[order[place], axis])
+            high[axis] = max(high[axis], boxes[order[place], axis + 2])
+    per_unit = CELLS / np.maximum(high - low, 1e-300)
+    reach = 0.5 / limit * (1 + 1e-6) if limit > 0 else np.inf
+    count = 0
     for place in range(n):
         i = order[place]
         if place == 0 or labels[i] != labels[order[place - 1]]:
-            begin = count
+            first[:] = -1
         x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
         area, joined, best = (x2 - x1) * (y2 - y1), -1, limit
-        for k in range(begin, count):
-            fx1, fy1, fx2, fy2 = fused[k, 0], fused[k, 1], fused[k, 2], fused[k, 3]
-            if fx1 < x2 and x1 < fx2 and fy1 < y2 and y1 < fy2:
-                inter = (min(x2, fx2) - max(x1, fx1)) * (min(y2, fy2) - max(y1, fy1))
-                overlap = inter / ((fx2 - fx1) * (fy2 - fy1) + area - inter)
-                if overlap > best:
-                    joined, best = k, overlap
+        wide, tall = (x2 - x1) * reach, (y2 - y1) * reach
+        left, right = _cell(x1 - wide, low[0], per_unit[0]), _cell(x2 + wide, low[0], per_unit[0])
+        for line in range(_cell(y1 - tall, low[1], per_unit[1]), _cell(y2 + tall, low[1], per_unit[1]) + 1):
+            for at in range(line * CELLS + left, line * CELLS + right + 1):
+                k = first[at]
+                while k >= 0:
+                    joined, best = _nearer(fused, k, x1, y1, x2, y2, area, joined, best)
+                    k = after[k]
         if joined < 0:
             joined = count
             owner[joined] = labels[i]
+            cell[joined] = -1
             count += 1
         k, s = joined, scores[i]
         members[k] += 1
@@ -104,6 +136,20 @@ def _fuse(boxes, scores, labels, models, weights, order, limit, kind):  # type: 
         for c in range(4):
             sums[k, c] += s * boxes[i, c]
             fused[k, c] = sums[k, c] / total[k] if members[k] > 1 and total[k] > 0 else boxes[i, c]
+        new = CELLS * _cell((fused[k, 1] + fused[k, 3]) / 2, low[1], per_unit[1])
+        new += _cell((fused[k, 0] + fused[k, 2]) / 2, low[0], per_unit[0])
+        if new != cell[k]:
+            if cell[k] >= 0:
+                if before[k] >= 0:
+                    after[before[k]] = after[k]
+                else:
+                    first[cell[k]] = after[k]
+                if after[k] >= 0:
+                    before[after[k]] = before[k]
+            cell[k], before[k], after[k] = new, -1, first[new]
+            if first[new] >= 0:
+                before[first[new]] = k
+            first[new] = k
     value, all_weights = np.empty(count), weights.sum()
     for k in range(count):
         present = 0.0
