@@ -167,6 +167,8 @@ def test_two_listings_of_one_folder_share_what_is_kept(tmp_path: Path, opened: l
 def run_slowly(root: Path, cache: Path) -> subprocess.Popen[str]:
     """A process that examines `root`, a chunk every 50 ms, and writes its journal as often."""
     code = (
+        # A shell gives what it starts in the background no SIGINT.
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import time\nfrom pathlib import Path\n"
         "from snellen.data import cache\nfrom snellen.data.examine import examine\n"
         "cache.FLUSH_SECONDS = 0.05\n"
