@@ -25,6 +25,11 @@ def first_loss(run: RunFacts) -> float:
     return float(run.steps["loss"][0]) if run.steps.height else float("nan")
 
 
+def late_loss(run: RunFacts) -> float:
+    """Median loss of the last fifth of the steps, at least three; NaN when one of them is."""
+    return float(np.median(losses(run)[-max(run.steps.height // 5, 3) :]))
+
+
 def fall(run: RunFacts) -> float:
     """1 - median of the last fifth / median of the first fifth (at least 3 steps each); NaN below 10 steps.
 

@@ -7,7 +7,7 @@ import numpy as np
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import form
 from snellen.rules.run._measures import measure, number
-from snellen.rules.run._series import first_loss, losses
+from snellen.rules.run._series import first_loss, late_loss
 from snellen.watching.facts import RunFacts
 
 
@@ -81,7 +81,7 @@ class LabelsCarryNoInformation(Rule):
         if row is None or run.steps.height < o.min_steps or not (z < o.z and row["value"] < o.lift):
             return
         scores = run.epochs["metric"].drop_nulls().to_numpy()
-        late = float(np.median(losses(run)[-max(run.steps.height // 5, 3) :]))
+        late = late_loss(run)
         few = row["of"] < o.few
         if len(scores) >= 2:
             reached = float(np.mean(scores[len(scores) // 2 :]))
@@ -114,7 +114,7 @@ class LabelsCarryNoInformation(Rule):
         if row is None or run.steps.height < o.min_steps or row["of"] < o.few or not squared or known["sign"] < 0:
             return
         z = row["value"] * row["of"] ** 0.5
-        late = float(np.median(losses(run)[-max(run.steps.height // 5, 3) :]))
+        late = late_loss(run)
         if z < o.z and row["value"] < o.lift and late >= o.learned * variance:
             what = f"the squared error is {late:.3g} (variance of the labels {variance:.3g})"
             yield Finding(

@@ -9,7 +9,7 @@ from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOption
 from snellen.rules._causes import LOSS_FAULTS, START_FAULTS
 from snellen.rules.run._edits import lower_rate, set_recipe
 from snellen.rules.run._layers import matrices
-from snellen.rules.run._series import fall, first_loss, losses, ratios, signal, top_rate
+from snellen.rules.run._series import fall, first_loss, late_loss, losses, ratios, signal, top_rate
 from snellen.watching.facts import RunFacts
 
 FIRST = 3
@@ -132,9 +132,8 @@ class LrTooHigh(Rule):
         # A loss that may be negative has no floor to be a multiple of.
         floored = first > 0 and float(np.nanmin(values)) >= 0
         exploded = not np.isfinite(later).all() or (floored and float(level.max()) > o.rise * first)
-        late = float(np.median(values[-max(len(values) // 5, 3) :]))
         # What fell at once and stays there has learned what there was.
-        learned = first > 0 and late < (1 - o.learned) * first
+        learned = first > 0 and late_loss(run) < (1 - o.learned) * first
         stuck = len(values) >= o.min_steps and fall(run) < o.least_fall and not learned
         early = later[: o.soon][np.isfinite(later[: o.soon])]
         jumped = (

@@ -8,7 +8,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._edits import higher_rate, set_recipe
 from snellen.rules.run._measures import number
-from snellen.rules.run._series import cross_entropy, event, fall, losses, ratios, top_rate, warming_up
+from snellen.rules.run._series import cross_entropy, event, fall, late_loss, ratios, top_rate, warming_up
 from snellen.watching.facts import RunFacts
 
 
@@ -117,14 +117,12 @@ class LrTooLow(Rule):
     def _learnable(self, run: RunFacts) -> bool:
         """Whether the same network learned a few of the samples when it was trained on them at another rate."""
         rows = run.trials.filter(pl.col("trial") == "overfit-loss")["value"].drop_nulls()
-        late = losses(run)[-max(run.steps.height // 5, 3) :]
-        return len(rows) > 0 and float(rows.min()) < self.options.learnable * float(np.median(late))  # type: ignore[arg-type]
+        return len(rows) > 0 and float(rows.min()) < self.options.learnable * late_loss(run)  # type: ignore[arg-type]
 
     def _at_chance(self, run: RunFacts) -> bool:
         """Whether the cross-entropy is in the end no better than that of the labels' shares."""
         entropy = number(run, "label-entropy")
-        late = losses(run)[-max(run.steps.height // 5, 3) :]
-        return cross_entropy(run) and entropy > 0 and float(np.median(late)) >= self.options.chance * entropy
+        return cross_entropy(run) and entropy > 0 and late_loss(run) >= self.options.chance * entropy
 
     def _kept_low(self, run: RunFacts) -> Finding | None:
         """The finding for a one-cycle schedule that is stepped per epoch and was made for batches."""

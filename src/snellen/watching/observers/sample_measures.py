@@ -100,7 +100,7 @@ def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         return
     own = [len(np.unique(b["prints"])) / len(b["prints"]) for b in val]
     yield _row("batch-distinct", float(np.median(own)), phase="validation")
-    trained, first = _first_seen(batches, "training")
+    trained, first = _first_trained(batches)
     held = np.concatenate([b["prints"] for b in val])
     distinct = np.unique(held)
     yield _row("rows-distinct", len(distinct), len(held), phase="validation")
@@ -116,9 +116,9 @@ def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     yield _row("validation-batches-mixed", float(((shares > 0.02) & (shares < 0.98)).mean()), len(val))
 
 
-def _first_seen(batches: Sequence[Mapping[str, Any]], phase: str) -> tuple[Array, Array]:
-    """The different prints of a phase, sorted, and the batch in which each was first seen."""
-    mine = [(at, b["prints"]) for at, b in enumerate(batches) if b["phase"] == phase]
+def _first_trained(batches: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+    """The different prints of training, sorted, and the batch in which each was first seen."""
+    mine = [(at, b["prints"]) for at, b in enumerate(batches) if b["phase"] == "training"]
     rows = np.concatenate([prints for _, prints in mine])
     where = np.concatenate([np.full(len(prints), at) for at, prints in mine])
     different, first = np.unique(rows, return_index=True)
