@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from snellen.cli.common import recipe_overrides
+from snellen.errors import UseError
 from snellen.models import ModelError
 from snellen.training import default_recipe
 from snellen.training.prepare import build_model
@@ -29,6 +30,7 @@ def test_a_recipe_reaches_the_builder_and_reads_back(tmp_path: Path) -> None:
         ("detection", "cascade-rcnn", {"boxloss": "giou"}, "boxloss"),
         ("detection", "retinanet", {"width": 3}, "unexpected .*'width'"),
         ("classification", "resnet18", {"checkpoint_path": "/etc/passwd"}, "checkpoint_path: .*takes drop_rate"),
+        ("classification", "small-resnet", {"drop_rate": 0.3}, "drop_rate: small-resnet takes none"),
         ("segmentation", "unet", {"width": 3}, "width: segmentation takes none"),
     ],
 )
@@ -40,6 +42,11 @@ def test_what_a_network_does_not_take_is_one_line(
     with pytest.raises(ModelError, match=message) as error:
         create(model, task=task, num_classes=3, image_size=64, options=options)
     assert "\n" not in str(error.value)
+
+
+def test_a_plain_value_has_no_entries() -> None:
+    with pytest.raises(UseError, match=r"--set epochs.x=2: epochs is 3 already"):
+        recipe_overrides(["epochs=3", "epochs.x=2"])
 
 
 def test_dropout_is_an_option_of_classifiers() -> None:

@@ -163,7 +163,8 @@ def recipe_overrides(assignments: list[str] | None, **named: object) -> dict[str
 
     `--set field.key=value` is one entry of a field that holds several, such as `model_options.box_loss=giou`.
 
-    Raises UseError on an assignment without `=`; the recipe itself refuses unknown fields.
+    Raises UseError on an assignment without `=`, or to an entry of a plain value; the recipe itself refuses unknown
+    fields.
     """
     import tomllib
 
@@ -179,5 +180,8 @@ def recipe_overrides(assignments: list[str] | None, **named: object) -> dict[str
         except tomllib.TOMLDecodeError:
             value = text
         field, dot, entry = key.strip().partition(".")
-        found[field] = {**found.get(field, {}), entry: value} if dot else value
+        held = found.get(field, {})
+        if dot and not isinstance(held, dict):
+            raise UseError(f"--set {assignment}: {field} is {held!r} already, which has no entries")
+        found[field] = {**held, entry: value} if dot else value
     return found

@@ -149,10 +149,10 @@ def _build(
             num_classes, image_size=image_size, backbone=backbone, pretrained=pretrained, anchors=anchors, **options
         )
         return detector_model
-    known = CLASSIFIER_OPTIONS if task == "classification" else ()
-    if unknown := set(options) - set(known):
-        told = ", ".join(known) or "none"
-        raise TypeError(f"{', '.join(sorted(unknown))}: {task} takes {told}")
+    taken = CLASSIFIER_OPTIONS if task == "classification" and name not in OWN_CLASSIFIERS else ()
+    if unknown := set(options) - set(taken):
+        told = ", ".join(taken) or "none"
+        raise TypeError(f"{', '.join(sorted(unknown))}: {name if name in OWN_CLASSIFIERS else task} takes {told}")
     if task == "segmentation":
         return build_segmenter(name, num_classes, image_size=image_size, pretrained=pretrained)
     if name == OWN_CLASSIFIER:
