@@ -86,7 +86,7 @@ def course(
         with torch.no_grad():
             for a, _ in val:
                 outs.append(tested(a))
-            out = torch.cat(outs)
+            out = tuple(map(torch.cat, zip(*outs, strict=True))) if isinstance(outs[0], tuple) else torch.cat(outs)
             value, val_loss = score(out, vy), float(loss_fn(out, vy))
         if report != "none":
             shown = {"loss": val_loss} | ({key: value} if key else {})
