@@ -8,6 +8,8 @@ from torch import Tensor
 
 MOST_VALUES = 250_000
 """Numbers of a tensor that are looked at, the first samples of it; non-finite ones are counted in all of it."""
+LARGE = 1e15
+"""Numbers beyond it are measured in float64."""
 CODES = 256
 """Number of values of an unsigned byte."""
 SHIFTS = 32
@@ -45,59 +47,54 @@ def describe(x: Tensor, role: str) -> dict[str, Any]:
         "dtype": str(x.dtype).removeprefix("torch."),
         "shape": list(x.shape),
         "made_by": made_by(x) if role == "output" else None,
-        "channel_mean": [],
-        "channel_std": [],
         "nonfinite_at": [],
+        "nonfinite": 0,
     }
     if not part.numel() or part.is_complex():
-        return row | {"nonfinite": 0}
-    values = part.float() if part.device.type == "mps" else part.double()
-    finite = torch.isfinite(values)
-    clean = torch.where(finite, values, 0.0)
-    count = finite.sum().clamp_min(1)
-    mean = clean.sum() / count
-    std = (torch.where(finite, values - mean, 0.0).square().sum() / count).sqrt()
-    low = torch.where(finite, values, math.inf).min()
-    high = torch.where(finite, values, -math.inf).max()
-    bad = whole.new_zeros(()) if not whole.is_floating_point() else (~torch.isfinite(whole)).sum()
-    numbers = [
-        low,
-        high,
-        mean,
-        std,
-        ((clean == 0) & finite).sum() / count,
-        ((clean < 0) & finite).sum() / count,
-        (clean == clean.round()).all(),
-        bad,
-    ]
-    flat = torch.stack([n.to(values.dtype) for n in numbers]).tolist()
-    names = ("minimum", "maximum", "mean", "std", "zero_share", "negative_share", "whole", "nonfinite")
-    row |= dict(zip(names, flat, strict=True))
-    row["whole"], row["nonfinite"] = bool(row["whole"]), int(row["nonfinite"])
-    if not bool(finite.any()):
-        row |= dict.fromkeys(("minimum", "maximum", "mean", "std"))
-    if row["nonfinite"] and whole.dim():
-        bad_rows = (~torch.isfinite(whole)).flatten(1).any(1) if whole.dim() > 1 else ~torch.isfinite(whole)
-        row["nonfinite_at"] = bad_rows.nonzero()[:5, 0].tolist()
+        return row
+    if part.dtype not in (torch.float32, torch.float64):
+        # Ids of classes and tokens may be too large for float32.
+        part = part.float() if part.is_floating_point() or part.device.type == "mps" else part.double()
+    # A minimum that is NaN and a maximum that is infinite tell of such values in one pass.
+    bounds = torch.stack(whole.aminmax()).tolist() if whole.is_floating_point() else [0.0]
+    if max(map(abs, bounds)) > LARGE and part.device.type != "mps":
+        part = part.double()  # The squares would overflow.
+    if not all(map(math.isfinite, bounds)):
+        bad = ~torch.isfinite(whole)
+        row["nonfinite"] = int(bad.sum())
+        if whole.dim():
+            row["nonfinite_at"] = bad.reshape(len(bad), -1).any(1).nonzero()[:5, 0].tolist()
+    clean = part.nan_to_num(0.0, 0.0, 0.0) if row["nonfinite"] else part
+    values = part[torch.isfinite(part)] if row["nonfinite"] else part
+    flat = _moments(values) if values.numel() else [None] * 4 + [0.0] * 3
+    row |= dict(zip(("minimum", "maximum", "mean", "std", "zero_share", "negative_share", "whole"), flat, strict=True))
+    row["whole"] = not values.numel() or bool(row["whole"])
     if part.dim() >= 2 and len(whole) > 1:
         flat_rows = whole.flatten(1)[: MOST_VALUES // CODES, : CODES * 4].nan_to_num(0.0, 0.0, 0.0)
         row["distinct_rows"] = len(torch.unique(flat_rows, dim=0)) / len(flat_rows)
     if role == "output" and part.dim() >= 2 and part.shape[1] > 1:
         off = torch.stack([(clean.sum(1) - 1).abs().max(), (clean.sum(0) - 1).abs().max()]).tolist()
         row["row_sum_off"], row["column_sum_off"] = off
-        if len(part) == len(whole) > 1 and flat[1] <= 0:
+        if len(part) == len(whole) > 1 and (flat[1] or 0.0) <= 0:
             shares = clean.exp()
             row["log_row_sum_off"], row["log_column_sum_off"] = torch.stack(
                 [(shares.sum(1) - 1).abs().max(), (shares.sum(0) - 1).abs().max()]
             ).tolist()
     if role == "input" and part.dim() >= 3:
-        axes = [0, *range(2, part.dim())]
-        row["channel_mean"] = clean.mean(axes).tolist()[:64]
-        row["channel_std"] = clean.std(axes, correction=0).tolist()[:64]
         row["wrapped"] = wrapped(clean)
-    if role == "target" and part.dim() == 2 and not part.is_floating_point() and part.shape[1] >= 4:
-        row["trailing_value"], row["trailing"] = trailing(part)
+    if role == "target" and whole.dim() == 2 and not whole.is_floating_point() and whole.shape[1] >= 4:
+        row["trailing_value"], row["trailing"] = trailing(whole[:rows])
     return row
+
+
+def _moments(values: Tensor) -> list[float]:
+    """Minimum, maximum, mean, deviation, share of zeros and of negative numbers, and whether all are whole."""
+    low, high = values.aminmax()
+    var, mean = torch.var_mean(values, correction=0)
+    zeros, negative = (values == 0).count_nonzero(), (values < 0).count_nonzero()
+    whole = (values == values.round()).all()
+    numbers = (low, high, mean, var.sqrt(), zeros / values.numel(), negative / values.numel(), whole)
+    return torch.stack([n.to(values.dtype) for n in numbers]).tolist()
 
 
 def wrapped(images: Tensor) -> float | None:
@@ -115,6 +112,8 @@ def wrapped(images: Tensor) -> float | None:
     x = x[: max(PIXELS // per_image, 1)].contiguous()
     if x.shape[-1] < 4 or x.shape[0] * per_image > 50 * PIXELS:
         return None
+    if len(torch.unique(x.flatten()[: 8 * CODES])) > CODES:
+        return None  # Told by a few numbers already: to sort all of them takes time.
     levels = torch.unique(x)
     if not FEWEST_CODES <= len(levels) <= CODES:
         return None

@@ -127,8 +127,6 @@ BATCHES: Schema = {
     "nonfinite": (pl.Int64(), "number of NaN and infinite values"),
     "whole": (pl.Boolean(), "every value is a whole number"),
     "distinct_rows": (pl.Float64(), "share of the samples (first axis) that differ from all earlier ones, 0..1"),
-    "channel_mean": (pl.List(pl.Float64()), "per channel (axis 1) of 3-d and larger inputs; empty otherwise"),
-    "channel_std": (pl.List(pl.Float64()), ""),
     "made_by": (pl.String(), "of outputs: autograd's operator that made it, as softmax, addmm; null without a graph"),
     "negative_share": (pl.Float64(), "share below 0, 0..1"),
     "row_sum_off": (pl.Float64(), "of outputs: largest |sum over axis 1 - 1|; null with fewer than 2 columns"),

@@ -11,17 +11,17 @@ from torch.utils.hooks import RemovableHandle
 
 from snellen.watching.hooks import Hook, Ledger, StepHook
 
-GRADIENT_PROBES = 8
+GRADIENT_PROBES = 4
 """Parameters whose gradient is watched as it arrives, spread evenly over the network."""
 
-ARRIVED_NUMBERS = 1024
+ARRIVED_NUMBERS = 4096
 """Numbers of an arriving gradient that are looked at: whether it is nothing but zeros shows in them."""
 MOST_NUMBERS = 16_384
 """Numbers of a tensor from which its update is taken, spread evenly over it: a copy of all would cost as much as the
 step of the optimizer. A norm over that many is off by about 1 %."""
 RUN = 16
 """Numbers that memory gives at once: 64 bytes of float32."""
-THIN_NUMBERS = 4096
+THIN_NUMBERS = 2048
 """The same for gradient norms where time is short; what a number costs is the line of memory it lies on."""
 
 Norms = tuple[tuple[str, ...], str, Tensor]
@@ -103,7 +103,7 @@ class OptimizerProbe:
                 self._alive[id(parameter)] = alive if known is None else known & alive
             # A number for each arrival is dear where hundreds of batches are added up before a step.
             if gradient.layout == torch.strided and self.seen["arrived"] <= 4 * GRADIENT_PROBES:
-                self._produced.append(spread(gradient.detach(), ARRIVED_NUMBERS).abs().sum(dtype=torch.float32))
+                self._produced.append(torch.linalg.vector_norm(blocks(gradient.detach(), ARRIVED_NUMBERS)))
 
         return arrived
 

@@ -5,6 +5,7 @@ pass of a sampled step. No function of torch is replaced. Nothing here draws a r
 the run, so losses are bit for bit those of an unwatched run.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -16,10 +17,12 @@ from torch.utils.hooks import RemovableHandle
 
 from snellen.watching.hooks import Hook, Ledger
 from snellen.watching.models import roots
-from snellen.watching.optimizer_probe import MOST_NUMBERS, Norms, OptimizerProbe, spread
+from snellen.watching.optimizer_probe import Norms, OptimizerProbe, blocks
 
 FIRST_STEPS = 3
 """Steps at the start that are always sampled: what is wrong there was wrong before training."""
+OUTPUT_NUMBERS = 16_384
+"""Numbers of a layer's output that its deviation and its share of zeros are taken from."""
 CLEARING = (nn.ReLU, nn.ReLU6)
 SATURATING = (nn.Sigmoid, nn.Tanh)
 MODE_SENSITIVE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -152,8 +155,6 @@ class Probes:
         x = first_tensor(inputs)
         if x is not None:
             x = x.detach()
-            if x.is_floating_point():
-                self.seen["input_sum"] = x.sum(dtype=torch.float32)
             if self.step < FIRST_STEPS and x.numel():
                 x = x.float()
                 self.seen["input_mean"], self.seen["input_std"] = x.mean(), x.std(unbiased=False)
@@ -173,7 +174,7 @@ class Probes:
             x = first_tensor(output)
             if x is None or not x.is_floating_point() or not x.numel() or not x.dim():
                 return
-            x = spread(x.detach()[:4] if x.dim() > 2 else x.detach()[:256], MOST_NUMBERS).float()
+            x = blocks(x.detach()[:4] if x.dim() > 2 else x.detach()[:256], OUTPUT_NUMBERS).float()
             if isinstance(module, CLEARING):
                 signal, value = "zero_fraction", (x == 0).float().mean()
             elif isinstance(module, nn.Sigmoid):
@@ -193,12 +194,20 @@ class Probes:
         if not torch.is_grad_enabled():
             return
         y = first_tensor(output)
-        if y is None or not y.is_floating_point() or not y.numel():
+        if y is not None and (not y.is_floating_point() or not y.numel()):
+            y = None
+        if y is not None:
+            self.seen["output_sum"] = y.detach().sum(dtype=torch.float32)
+        # A sum over a batch of images takes time; on the CPU it is known by now whether any is needed.
+        if y is None or y.device.type != "cpu" or not math.isfinite(self.seen["output_sum"]):
+            x = first_tensor(inputs)
+            if x is not None and x.is_floating_point():
+                self.seen["input_sum"] = x.detach().sum(dtype=torch.float32)
+        if y is None:
             return
         if self.sampling and y.grad_fn is not None and y.dim() and y.numel() == y.shape[0] >= 4:
             y.register_hook(self._hook(self._pull(y.detach().clone())))
         y = y.detach()
-        self.seen["output_sum"] = y.sum(dtype=torch.float32)
         if self.step < FIRST_STEPS and y.dim() == 2 and y.shape[1] > 1:
             y = y.float()
             rows, columns = y.sum(1), y.sum(0)

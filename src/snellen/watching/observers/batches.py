@@ -24,6 +24,9 @@ LATE = 4
 """The last quarter of them tells what is predicted in the end."""
 PLACES = 4096
 """Positions of a dense output (pixels, tokens) that are counted in a sampled step."""
+TOGETHER = 16
+"""Steps whose classes are counted in one go: right after a backward pass the processor's caches hold nothing of the
+code, and counting would take five times as long."""
 ALARMS = 3
 """Batches with a non-finite loss that are described beyond the sampled ones."""
 
@@ -55,6 +58,7 @@ class BatchObserver:
     def __init__(self, context: Context) -> None:
         self._rows: list[dict[str, Any]] = []
         self._chunks: list[Chunk] = []
+        self._waiting: list[tuple[int, Tensor, Tensor, int]] = []
         self._width = 1
         self._classes = 0
         self._alarms = 0
@@ -92,8 +96,16 @@ class BatchObserver:
             if pair is None:
                 return
             guess, ids, classes = pair
+            # Ids may be the loop's own tensor, which it may use again for the next batch.
+            self._waiting.append((batch.step, guess, ids.clone(), classes))
+            if len(self._waiting) >= TOGETHER:
+                self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for step, guess, ids, classes in waiting:
             if self._chunks and classes != self._classes:
-                return
+                continue
             self._classes = classes
             valid = (ids >= 0) & (ids < classes)
             slot = torch.where(valid, ids, torch.where(ids < 0, classes, classes + 1))
@@ -101,7 +113,7 @@ class BatchObserver:
             one = torch.ones_like(slot)
             seen, said = zeros.scatter_add(0, slot, one), zeros.scatter_add(0, guess, one)
             right = ((guess == ids) & valid).sum()
-            self._add(Chunk(batch.step, seen, said, right))
+            self._add(Chunk(step, seen, said, right))
 
     def _ids(self, out: Tensor, targets: Tensor, sampled: bool) -> tuple[Tensor, Tensor, int] | None:
         """Predicted and true class ids (M,), and the number of classes; None where targets are no class ids."""
@@ -137,6 +149,7 @@ class BatchObserver:
 
     def facts(self) -> Mapping[str, Any]:
         """Rows of `batches`, `classes`, and of `signals` (layer output, signal accuracy)."""
+        self._count_waiting()
         found: dict[str, list[dict[str, Any]]] = {"batches": list(self._rows)}
         if self._chunks:
             late = self._chunks[-max(len(self._chunks) // LATE, 1) :]

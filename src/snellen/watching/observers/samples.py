@@ -32,6 +32,8 @@ DETAILED = 30
 """Batches of each phase whose channels are measured."""
 JUDGED = 200
 """Last training batches whose losses per sample are kept."""
+TOGETHER = 16
+"""Batches that are worked on in one go: right after a backward pass the caches hold nothing of the code."""
 WIDEST = 1_000_000
 """Outputs of a batch (samples times classes) above which losses per sample are not computed."""
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention)
@@ -51,6 +53,8 @@ class SampleObserver:
         self._detailed = {"training": 0, "validation": 0}
         self._seen = Seen()
         self._recent: deque[dict[str, Any]] = deque(maxlen=JUDGED)
+        self._waiting: list[tuple[dict[str, Any], Tensor, Tensor | None]] = []
+        """Records without prints, the values those are made of, and the outputs to judge."""
         self._leaf_seen = False
         self._leaf: dict[str, Any] | None = None
 
@@ -85,10 +89,8 @@ class SampleObserver:
             return
         count, flat = len(x), x.reshape(len(x), -1)
         self._rows[batch.phase] += count
-        pick, factors = self._pick(flat.shape[1], flat.device)
-        values = flat.index_select(1, pick)
-        record: dict[str, Any] = {"step": batch.step, "phase": batch.phase, "prints": _prints(values, factors)}
-        record["features"] = flat.shape[1]
+        values = flat.index_select(1, self._pick(flat.shape[1], flat.device)[0])
+        record: dict[str, Any] = {"step": batch.step, "phase": batch.phase, "features": flat.shape[1]}
         labels = _labels(batch.targets, count)
         if labels is not None and not labels.is_floating_point():
             labels = labels.long()
@@ -98,21 +100,27 @@ class SampleObserver:
         if number and batch.phase == "training":
             if self._rows["training"] - count < COMPARED:
                 record["values"] = values.float()
-            elif len(self._seen.batches) < ALIGNED:
+            elif len(self._seen.batches) + len(self._waiting) < ALIGNED:
                 record["values"] = values[: ALIGNED // 2].float()
         if number and (self._detailed[batch.phase] < DETAILED or batch.sampled):
             self._detailed[batch.phase] += 1
             record |= _channels(x)
-        self._seen.batches.append(record)
-        if batch.phase == "training" and labels is not None and not labels.is_floating_point():
-            self._judge(batch, labels, record["prints"])
+        classes = labels is not None and not labels.is_floating_point()
+        out = _scores(batch.outputs, count) if classes and batch.phase == "training" else None
+        self._waiting.append((record, values, out))
+        if len(self._waiting) >= TOGETHER:
+            self._work()
 
-    def _judge(self, batch: Batch, labels: Tensor, prints: Tensor) -> None:
-        """Loss, guess and confidence of each sample, where the outputs are one score per class."""
-        out = first_tensor(batch.outputs)
-        if out is None or out.dim() != 2 or len(out) != len(labels) or not 2 < out.shape[1] <= WIDEST // len(out):
-            return
-        out = out.detach().float()
+    def _work(self) -> None:
+        """Prints of the batches that wait, and loss, guess and confidence of their samples."""
+        waiting, self._waiting = self._waiting, []
+        for record, values, out in waiting:
+            record["prints"] = _prints(values, self._pick(record["features"], values.device)[1])
+            self._seen.batches.append(record)
+            if out is not None:
+                self._judge(out, record["labels"], record["prints"])
+
+    def _judge(self, out: Tensor, labels: Tensor, prints: Tensor) -> None:
         shares = (out >= 0).all() & ((out.sum(1) - 1).abs() < 1e-3).all()
         logs = torch.where(shares, out.clamp_min(1e-12).log(), out.log_softmax(1))
         inside = (labels >= 0) & (labels < out.shape[1])
@@ -147,10 +155,12 @@ class SampleObserver:
 
     def facts(self) -> Mapping[str, Any]:
         """Rows of `measures`."""
+        self._work()
         return {"measures": measures(self._seen, list(self._recent), self._leaf)}
 
     def state_dict(self) -> dict[str, Any]:
         """Prints, statistics and losses so far, on the CPU."""
+        self._work()
         return {
             "batches": [_on_cpu(b) for b in self._seen.batches],
             "recent": [_on_cpu(b) for b in self._recent],
@@ -187,6 +197,14 @@ def _rows_of(inputs: Any) -> Tensor | None:
         return torch.stack(parts) if len({p.shape[0] for p in parts}) == 1 else None
     x = first_tensor(inputs)
     return None if x is None or x.dim() < 2 or x.is_complex() else x.detach()
+
+
+def _scores(outputs: Any, count: int) -> Tensor | None:
+    """A copy of the outputs, (N, C) float32, where they are one score per class and not too many."""
+    out = first_tensor(outputs)
+    if out is None or out.dim() != 2 or len(out) != count or not 2 < out.shape[1] <= WIDEST // max(count, 1):
+        return None
+    return out.detach().to(torch.float32, copy=True)
 
 
 def _prints(values: Tensor, factors: Tensor) -> Tensor:
