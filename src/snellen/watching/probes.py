@@ -176,7 +176,7 @@ class Probes:
                 return
             x = blocks(x.detach()[:4] if x.dim() > 2 else x.detach()[:256], OUTPUT_NUMBERS).float()
             if isinstance(module, CLEARING):
-                signal, value = "zero_fraction", (x == 0).float().mean()
+                signal, value = "zero_fraction", 1 - x.count_nonzero() / x.numel()
             elif isinstance(module, nn.Sigmoid):
                 signal, value = "saturation", ((x - 0.5).abs() > 0.49).float().mean()
             elif isinstance(module, nn.Tanh):

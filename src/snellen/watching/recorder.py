@@ -223,11 +223,16 @@ class Recorder:
     def save_time(self, every: int, thin: bool) -> None:
         """Take detailed samples every `every` steps from the next sample on.
 
-        `thin`: take gradient norms of the other steps from a part of each large tensor, which is off by about 2 %.
+        `thin`: take gradient norms of the other steps from a part of each large tensor, which is off by about 5 %.
         """
         self._probes.every = every
         for side in self._probes.sides:
             side.thin = thin
+
+    @property
+    def every(self) -> int:
+        """Steps between detailed samples now."""
+        return self._probes.every
 
     @property
     def sampling(self) -> bool:
