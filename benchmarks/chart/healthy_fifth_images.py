@@ -42,9 +42,9 @@ def residual_net_as_for_cifar(harness: Harness, seed: int) -> float:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 5),
     )  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=7)
     return course(
-        harness, model, optimizer, nn.CrossEntropyLoss(), normal(fabrics()), epochs=10, size=64,
+        harness, model, optimizer, nn.CrossEntropyLoss(), normal(fabrics()), epochs=7, size=64,
         scheduler=scheduler, augment=lambda x: moved(flipped(x)), train_metric=True,
     )  # fmt: skip
 
@@ -136,7 +136,7 @@ def big_dropout_in_the_head(harness: Harness, seed: int) -> float:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
     scheduler = lr_scheduler.StepLR(optimizer, 6, gamma=0.3)
     return course(
-        harness, model, optimizer, nn.CrossEntropyLoss(), normal(fabrics()), epochs=12, size=32, augment=flipped,
+        harness, model, optimizer, nn.CrossEntropyLoss(), normal(fabrics()), epochs=10, size=32, augment=flipped,
         scheduler=scheduler,
     )  # fmt: skip
 

@@ -265,7 +265,7 @@ def full_batch_with_heavy_momentum(harness: Harness, seed: int) -> float:
 @cases.recipe("transformer", 0.6)
 def rate_of_the_first_transformer(harness: Harness, seed: int) -> float:
     """Noam's rate (d^-0.5 times min(n^-0.5, n warm^-1.5)), Adam (0.9, 0.98), eps 1e-9, label smoothing."""
-    train, val = data.text(1000, 200)
+    train, val = data.text(800, 150)
 
     class Lines(nn.Module):
         def __init__(self) -> None:
@@ -293,7 +293,7 @@ def rate_of_the_first_transformer(harness: Harness, seed: int) -> float:
     scheduler = lr_scheduler.LambdaLR(optimizer, lambda i: 48**-0.5 * min((i + 1) ** -0.5, (i + 1) * 80**-1.5))
     return course(
         harness, model, optimizer, nn.CrossEntropyLoss(label_smoothing=0.1), (train.x, train.y, val.x, val.y),
-        epochs=8, size=32, metric=right, scheduler=scheduler, when="batch",
+        epochs=6, size=32, metric=right, scheduler=scheduler, when="batch",
     )  # fmt: skip
 
 
