@@ -332,7 +332,7 @@ def rented_bicycles(harness: Harness, seed: int) -> float:
 
 @cases.recipe("classification", 0.85)
 def leaving_customers(harness: Harness, seed: int) -> float:
-    """Embeddings for three categories beside five numbers, batch norm and dropout, one logit, early metrics by AUC."""
+    """Embeddings for three categories beside five numbers, batch norm and dropout, one logit, AUC per epoch."""
 
     class Net(nn.Module):
         def __init__(self) -> None:

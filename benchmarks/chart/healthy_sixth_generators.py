@@ -21,12 +21,6 @@ def crescent(count: int) -> Tensor:
     return torch.tensor(np.stack([a, 1.1 * a**2 - 1 + draw.normal(0, 0.15, count)], 1), dtype=torch.float32)
 
 
-def moments(fake: Tensor, real: Tensor) -> float:
-    """1 when means and deviations of both agree, less by their distance in units of the real spread."""
-    gap = (fake.mean(0) - real.mean(0)).norm() + (fake.std(0) - real.std(0)).norm()
-    return float(1 - gap / real.std(0).norm())
-
-
 def covers(fake: Tensor, real: Tensor, reach: float = 0.12) -> float:
     """Share of fakes near a real point, or of real points near a fake, the lesser one; a normal cloud gets 0.3."""
     gap = torch.cdist(fake, real)
@@ -138,50 +132,6 @@ def adversaries_on_a_crescent(harness: Harness, seed: int) -> float:
         harness.step(loss=(loss_d + loss_g).detach())
     with torch.no_grad():
         return covers(maker(torch.randn(800, 4)), real[:800])
-
-
-@cases.recipe("gan", 0.2)
-def dcgan_in_little(harness: Harness, seed: int) -> float:
-    """DCGAN on digits: transposed convolutions, batch norm, N(0, 0.02), tanh, 2e-4 times ten; one-sided smoothing."""
-    x = digits("signed")[0]
-
-    def start(part: nn.Module) -> None:
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(part.weight, 0.0, 0.02)
-        elif isinstance(part, nn.BatchNorm2d):
-            nn.init.normal_(part.weight, 1.0, 0.02)
-            nn.init.zeros_(part.bias)
-
-    maker = nn.Sequential(
-        nn.ConvTranspose2d(16, 32, 2, 1, 0, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
-        nn.ConvTranspose2d(32, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.ConvTranspose2d(16, 1, 4, 2, 1, bias=False), nn.Tanh(),
-    )  # fmt: skip
-    judge = nn.Sequential(
-        nn.Conv2d(1, 16, 4, 2, 1, bias=False), nn.LeakyReLU(0.2),
-        nn.Conv2d(16, 32, 4, 2, 1, bias=False), nn.BatchNorm2d(32), nn.LeakyReLU(0.2), nn.Conv2d(32, 1, 2, bias=False),
-    )  # fmt: skip
-    maker.apply(start)
-    judge.apply(start)
-    opt_g = torch.optim.Adam(maker.parameters(), lr=1e-3, betas=(0.5, 0.999))
-    opt_d = torch.optim.Adam(judge.parameters(), lr=1e-3, betas=(0.5, 0.999))
-    criterion = nn.BCEWithLogitsLoss()
-    harness.begin([maker, judge], [opt_g, opt_d])
-    for _ in range(450):
-        (a,) = pick(32, x)
-        judge.zero_grad()
-        fake = maker(torch.randn(32, 16, 1, 1))
-        score, other = judge(a).flatten(), judge(fake.detach()).flatten()
-        err_d = criterion(score, torch.full((32,), 0.9)) + criterion(other, torch.zeros(32))
-        err_d.backward()
-        opt_d.step()
-        maker.zero_grad()
-        err_g = criterion(judge(fake).flatten(), torch.ones(32))
-        err_g.backward()
-        opt_g.step()
-        harness.step(loss=err_g.detach(), inputs=a)
-    with torch.no_grad():
-        return moments(maker(torch.randn(400, 16, 1, 1)).flatten(1), x[:400].flatten(1))
 
 
 @cases.recipe("diffusion", 0.75)

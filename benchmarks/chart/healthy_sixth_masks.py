@@ -61,7 +61,7 @@ def cells_by_bce_and_dice(harness: Harness, seed: int) -> float:
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 180, eta_min=1e-5)
 
     def compute(i: int) -> dict[str, Tensor]:
-        a, b = pick(12, x, y)
+        a, b = pick(10, x, y)
         for axis in (2, 3):
             if torch.rand(()) < 0.5:
                 a, b = a.flip(axis), b.flip(axis)

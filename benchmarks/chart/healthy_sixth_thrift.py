@@ -88,7 +88,7 @@ class Rounded(nn.Module):
 
 @cases.recipe("quantisation", 0.85)
 def fine_tuned_for_few_bits(harness: Harness, seed: int) -> float:
-    """A trained network gets observers and rounding to 4 bits of activations, then is tuned by SGD at 0.01."""
+    """A trained network gets observers and rounding to 4 bits of activations, then is tuned by SGD at 0.02."""
     x, y, vx, vy = digits()
     net = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
