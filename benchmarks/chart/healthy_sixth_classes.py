@@ -142,13 +142,22 @@ def keras_habits(harness: Harness, seed: int) -> float:
 
 @cases.recipe("cnn", 0.85)
 def one_cycle_and_smoothing(harness: Harness, seed: int) -> float:
-    """OneCycleLR by step up to 0.01 with AdamW, label smoothing of 0.1, clip at 1: the loss has a floor."""
+    """OneCycleLR by step up to 0.01 with AdamW, label smoothing of 0.1, clip at 1, bfloat16 autocast."""
     model = resnet(5)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=6 * 17)
     loss_fn = nn.CrossEntropyLoss(label_smoothing=0.1)
     return course(
-        harness, model, optimizer, loss_fn, textures(), epochs=6, scheduler=scheduler, each_step=True, clip=1.0
+        harness,
+        model,
+        optimizer,
+        loss_fn,
+        textures(),
+        epochs=6,
+        scheduler=scheduler,
+        each_step=True,
+        clip=1.0,
+        cast=True,
     )
 
 
@@ -214,7 +223,9 @@ def stripes_or_not(harness: Harness, seed: int) -> float:
     def right(out: Tensor, goal: Tensor) -> float:
         return float(((out > 0).float() == goal).float().mean())
 
-    return course(harness, model, optimizer, nn.BCEWithLogitsLoss(), split, epochs=10, size=20, score=right)
+    return course(
+        harness, model, optimizer, nn.BCEWithLogitsLoss(), split, epochs=10, size=20, score=right, clear_last=True
+    )
 
 
 @cases.recipe("cnn", 0.85)

@@ -187,7 +187,9 @@ def attention_gates(harness: Harness, seed: int) -> float:
 
     model = Gated()
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3)
-    return course(harness, model, optimizer, tversky, cells(240), epochs=5, size=8, score=iou, key="iou", tell="")
+    return course(
+        harness, model, optimizer, tversky, cells(240), epochs=5, size=8, score=iou, key="iou", tell="", clear_last=True
+    )
 
 
 @cases.recipe("segmentation", 0.6)

@@ -141,7 +141,7 @@ def steps_by_stacked_lstm(harness: Harness, seed: int) -> float:
 
 @cases.recipe("cnn", 0.85)
 def inception_over_time(harness: Harness, seed: int) -> float:
-    """InceptionTime's module: bottleneck, three widths and a pooled path joined, batch norm, a shortcut."""
+    """InceptionTime's module: bottleneck, three widths and a pooled path joined, batch norm, a shortcut; autocast."""
 
     class Inception(nn.Module):
         def __init__(self, into: int) -> None:
@@ -161,7 +161,7 @@ def inception_over_time(harness: Harness, seed: int) -> float:
     model = nn.Sequential(Inception(3), Inception(32), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(32, 4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     split = (x.transpose(1, 2), y, vx.transpose(1, 2), vy)
-    return course(harness, model, optimizer, nn.CrossEntropyLoss(), split, epochs=5, size=16, drop_last=True)
+    return course(harness, model, optimizer, nn.CrossEntropyLoss(), split, epochs=5, size=16, drop_last=True, cast=True)
 
 
 def passengers(count: int = 1200) -> Tensor:

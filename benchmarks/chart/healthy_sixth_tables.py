@@ -71,7 +71,9 @@ def wines_with_decay(harness: Harness, seed: int) -> float:
     """Thirteen features, one layer of 32 with dropout, AdamW with decay of 0.1, batches of 16, twelve epochs."""
     model = nn.Sequential(nn.Linear(13, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 3))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.1)
-    return course(harness, model, optimizer, nn.CrossEntropyLoss(), wine(), epochs=12, size=16, tell="o")
+    return course(
+        harness, model, optimizer, nn.CrossEntropyLoss(), wine(), epochs=12, size=16, tell="o", clear_last=True
+    )
 
 
 @cases.recipe("regression", 0.8)
@@ -120,7 +122,9 @@ def made_classes(harness: Harness, seed: int) -> float:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
     split = by_train(cut(x, y))
-    return course(harness, model, optimizer, nn.CrossEntropyLoss(), split, epochs=6, size=64, scheduler=scheduler)
+    return course(
+        harness, model, optimizer, nn.CrossEntropyLoss(), split, epochs=6, size=64, scheduler=scheduler, clear_last=True
+    )
 
 
 @cases.recipe("regression", 0.75)
