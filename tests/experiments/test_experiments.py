@@ -149,6 +149,25 @@ def test_a_network_over_one_graph_is_not_judged() -> None:
     assert "number of samples" in rows["cross-sample"]["detail"]
 
 
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_network_that_draws_at_every_pass_mixes_no_samples(ids: bool) -> None:
+    class Drawn(nn.Module):
+        """Adds what it learned of a node drawn anew, as networks over sampled neighbours do."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(50, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            own = self.table(x) if ids else x
+            return self.head(own + self.table(torch.randint(50, (len(x),))))
+
+    x = torch.arange(8) if ids else torch.randn(8, 6)
+    rows = by_name(dependence.cross_sample(plain(Drawn(), x)))
+    assert rows["cross-sample"]["value"] == (None if ids else 0)
+    assert "cross-sample-order" not in rows
+
+
 def test_time_first_is_not_judged() -> None:
     class Tagger(nn.Module):
         def __init__(self) -> None:

@@ -79,7 +79,8 @@ def test_targets_that_are_among_the_inputs_are_found() -> None:
 
 
 def test_other_tasks_give_nothing() -> None:
-    for targets in (torch.arange(2), torch.randn(2, 5), torch.zeros(2, 32, 32, dtype=torch.int64), None, [1, 2]):
+    numbers = [torch.rand(shape, generator=torch.Generator().manual_seed(0)) for shape in ((2, 5), (2, 6), (2, 4, 5))]
+    for targets in (torch.arange(2), *numbers, torch.zeros(2, 32, 32, dtype=torch.int64), None, [1, 2]):
         assert observe([training(targets, torch.randn(2, 10))]) == {}
 
 

@@ -10,6 +10,9 @@ from snellen.experiments.modes import BATCH_STATISTICS, in_mode
 from snellen.experiments.nest import mapped, one_a_sample, table_of, tensors
 from snellen.experiments.subject import CannotRunError, Row, Subject
 
+SAME = 1e-4
+"""Change over the outputs' root mean square up to which two answers are one."""
+
 
 def input_dependence(subject: Subject) -> Iterator[Row]:
     """How far the outputs move, over their root mean square, in eval mode.
@@ -83,11 +86,15 @@ def cross_sample(subject: Subject) -> Iterator[Row]:
         )
         return
     with in_mode(subject.model, False):
+        draws = _draws(subject)
+        if draws and not subject.float_inputs:
+            yield subject.row("cross-sample", None, detail="the same batch gets another answer at every pass")
+            return
         share = _share(subject)
         yield subject.row(
             "cross-sample", share, expected=0.0, detail="share of a sample's gradient on other samples, eval mode"
         )
-        if share > 0 and count > 2:
+        if share > 0 and count > 2 and not draws:
             yield subject.row("cross-sample-order", _order_matters(subject), detail="other samples in another order")
     if subject.float_inputs and not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in subject.model.modules()):
         with in_mode(subject.model, True, apart=BATCH_STATISTICS):
@@ -121,6 +128,12 @@ def _not_judgeable(subject: Subject) -> str:
         # (time, batch) and (batch, time) look alike; the outputs' second axis may be that of the samples.
         return "targets share two axes with the inputs, so that either may count samples"
     return ""
+
+
+def _draws(subject: Subject) -> bool:
+    """Whether the same batch gets another answer at the second pass, as where neighbours or latents are drawn."""
+    plain, again = subject.table(), subject.table()
+    return float((plain - again).abs().max()) > SAME * max(float(plain.square().mean().sqrt()), 1e-12)
 
 
 def _share(subject: Subject) -> float:
@@ -166,8 +179,8 @@ def _changes_with_others(subject: Subject) -> float:
     count = subject.count
     plain, other = subject.table(), subject.of([0] * (count - 1) + [count - 1]).table()
     scale = max(float(plain.square().mean().sqrt()), 1e-12)
-    return float(float((plain[-1] - other[-1]).abs().max()) / scale > 1e-4)
+    return float(float((plain[-1] - other[-1]).abs().max()) / scale > SAME)
 
 
 def _order_matters(subject: Subject) -> float:
-    return float(_others_moved(subject) > 1e-4)
+    return float(_others_moved(subject) > SAME)
