@@ -60,8 +60,10 @@ class FreezeHasNoEffect(Rule):
                 "optimizer moves them"
             )
         )
+        once = not vain and all(row["value"] == 1 for row in moved)
+        harm = "what should be frozen moved in one step" if once else "what should be frozen trains"
         yield Finding(
-            message=f"{why} (limit 0); what should be frozen trains",
+            message=f"{why} (limit 0); {harm}",
             place=Place(layer=names[0] or None, step=first["step"]),
             evidence={"parameters": names[:20], "chain": [str(row["message"]) for row in (vain or moved)[:3]]},
             affected=len(names),

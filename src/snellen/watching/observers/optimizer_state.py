@@ -33,7 +33,7 @@ class OptimizerState:
     share of the adaptive step that epsilon leaves; of layer "" `rounded_away`, share of the elements of half precision
     with a gradient that a step left exactly as they were, and `clip_kept`, median over a few parameters of the norm of
     the gradient that the optimizer meets over that which backward left. Events: `optimizer-state-lost`, `frozen-moved`
-    (layer: parameter that asks for no gradient and was moved by the optimizer)."""
+    (layer: parameter that asks for no gradient and was moved by the optimizer; value: in how many steps looked at)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -157,7 +157,8 @@ class OptimizerState:
                 if not torch.equal(parameter.detach(), old):
                     name = self._names.get(id(parameter), "?")
                     message = f"{name} asks for no gradient, holds an old one, and the optimizer moved it"
-                    self._note("frozen-moved", name, message, 1.0)
+                    self._note("frozen-moved", name, message, 0.0)
+                    self._events["frozen-moved", name]["value"] += 1
             elif parameter.grad is not None and parameter.grad.layout == torch.strided:
                 pulled = parameter.grad != 0
                 same.append(((parameter.detach() == old) & pulled).sum())
