@@ -161,3 +161,32 @@ def test_the_default_start_is_told_from_others() -> None:
     assert follows_default(layer) is False
     assert follows_default(nn.Linear(2, 2)) is None
     assert follows_default(nn.ReLU()) is None
+
+
+@pytest.mark.parametrize(
+    ("momentum", "begun", "left"), [(0.001, False, 0.999**110), (0.001, True, None), (0.1, False, None)]
+)
+def test_running_statistics_that_have_hardly_begun_to_move_are_told(
+    momentum: float, begun: bool, left: float | None
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, momentum=momentum), nn.Linear(8, 3))
+    if begun:
+        nn.init.constant_(model[1].running_mean, 0.2)
+    _, watch = trained(model, torch.randn(16, 4), torch.randint(3, (16,)), watched=True, steps=110)
+    found = watch.facts().events.filter(pl.col("kind") == "running-statistics-slow")
+    assert found["value"].to_list() == ([] if left is None else [pytest.approx(left)])
+
+
+def test_a_norm_whose_size_is_not_known_yet_is_watched() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.LazyBatchNorm1d(), nn.Linear(8, 3))
+    watch = snellen.watch(model, torch.optim.SGD(model[0].parameters(), lr=0.1), trials=False)
+    watch.start()
+    for _ in range(3):
+        x, y = torch.randn(16, 4), torch.randint(3, (16,))
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        watch.step(loss=loss, inputs=x, targets=y)
+    watch.finish()
+    assert watch.ledger.failures == {}

@@ -15,8 +15,8 @@ class RunningStatisticsUnusable(Rule):
     """Batch norm's running statistics cannot stand for the data: eval() answers otherwise than train().
 
     ## What it does
-    Reports batch norm layers whose running mean never moves, follows the last batch alone, or whose eps exceeds the
-    variance.
+    Reports batch norm layers whose running mean never moves, has hardly begun to, or follows the last batch alone, or
+    whose eps exceeds the variance.
 
     ## Why is this bad?
     Training is well and every evaluation is wrong: the network is normalised by numbers that are not those of its data.
@@ -24,8 +24,9 @@ class RunningStatisticsUnusable(Rule):
 
     ## How it is computed
     Running means before the first step and at the end, for layers that ran in train() mode on inputs that vary;
-    `momentum` against `high` (torch counts the new batch's share: Keras's 0.99 is torch's 0.01); `eps` against the
-    median variance of the channels at step 0, where it is above `eps`.
+    `momentum` against `high` (torch counts the new batch's share: Keras's 0.99 is torch's 0.01); (1 - momentum) ** n,
+    the share of the mean 0 and variance 1 of a new layer that n passes leave, against `left`, from n = 100 on; `eps`
+    against the median variance of the channels at step 0, where it is above `eps`.
 
     ## Example
         running-statistics-unusable bn1 ran 300 times in train() mode and its running mean did not change: momentum 0
@@ -49,6 +50,8 @@ class RunningStatisticsUnusable(Rule):
 
         high: float = 0.9
         """Share of the newest batch from which the average is of that batch alone."""
+        left: float = 0.5
+        """Share of what a new layer's statistics were, 0..1; a momentum of 0.01 leaves 0.37 of it after 100 passes."""
         eps: float = 1e-2
         """Smallest eps that is suspected; published networks use at most 1e-3."""
         vary: float = 1e-8
@@ -62,11 +65,18 @@ class RunningStatisticsUnusable(Rule):
         most = dict(rows.group_by("layer").agg(pl.col("value").max()).iter_rows())
         start = dict(rows.filter(pl.col("step") == 0).select("layer", "value").iter_rows())
         still = set(run.events.filter(pl.col("kind") == "running-statistics-still")["layer"].to_list())
+        slow = run.events.filter((pl.col("kind") == "running-statistics-slow") & (pl.col("value") >= o.left))
+        shares = dict(slow.select("layer", "value").iter_rows())
         kept = [r for r in norms if r["settings"].get("track_running_stats", True)]
         kinds: list[tuple[str, list[dict[str, Any]]]] = [
             (
                 "did not change its running mean in training (limit 1 change)",
                 [r for r in kept if r["name"] in still and (most.get(r["name"]) or 0.0) > o.vary],
+            ),
+            (
+                f"still has {max(shares.values(), default=0.0):.0%} of the mean 0 and variance 1 that it was made with "
+                f"(limit {o.left:.0%})",
+                [r for r in kept if r["name"] in shares],
             ),
             (
                 f"keeps only the newest batch in its running mean (limit on momentum {o.high:g})",

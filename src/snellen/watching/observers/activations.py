@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -25,14 +26,20 @@ NORMS = (nn.modules.batchnorm._BatchNorm,)
 ATTENTION = (nn.MultiheadAttention,)
 EARLY = 16
 """Last step of the start, in which looks are taken whatever they cost."""
+ENOUGH = 100
+"""Forward passes after which running statistics must be those of the data."""
+SLOW = 0.1
+"""Share of what they began with from which it is told."""
 POSITIONS = 256
 """Places of a sample from which the variance of a channel is taken."""
 
 
 class Activations:
     """Signals and modules as `watching.facts` lists them. Events: `running-statistics-still` (layer: a batch norm that
-    ran in train() mode and whose running mean is that of the start; value: forward passes), `tie-broken` (layer: a head
-    whose weight equalled an embedding's at the start and no longer does; value: their relative distance)."""
+    ran in train() mode and whose running mean is that of the start; value: forward passes), `running-statistics-slow`
+    (layer: a batch norm that began with torch's mean 0 and variance 1; value: the share of them that its momentum
+    leaves after so many passes), `tie-broken` (layer: a head whose weight equalled an embedding's at the start and no
+    longer does; value: their relative distance)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -47,6 +54,8 @@ class Activations:
         self._parts_at = -1
         self._forwards = 0
         self._still: list[tuple[str, nn.Module, Tensor]] = []
+        self._fresh: set[str] = set()
+        """Batch norms whose running statistics were those of no data at the start."""
         self._ties: list[tuple[str, str, Tensor, Tensor]] = []
         self._ids: Tensor | None = None
 
@@ -69,8 +78,13 @@ class Activations:
         self._still = [
             (name, m, m.running_mean.detach().clone())
             for name, m in model.named_modules()
-            if isinstance(m, NORMS) and isinstance(m.running_mean, Tensor)
+            if isinstance(m, NORMS) and isinstance(m.running_mean, Tensor) and not is_lazy(m.running_mean)
         ]
+        self._fresh = {
+            name
+            for name, m, mean in self._still
+            if not mean.any() and isinstance(m.running_var, Tensor) and bool((m.running_var == 1).all())
+        }
         self._ties = list(_equal_pairs(model))
 
     def batch(self, batch: Batch) -> None:
@@ -242,6 +256,12 @@ class Activations:
             if ran and self._forwards > 1 and isinstance(now, Tensor) and torch.equal(now.cpu(), start.cpu()):
                 message = f"{name} ran {self._forwards} times in train() mode and its running mean did not change"
                 yield _event("running-statistics-still", name, message, float(self._forwards))
+            momentum = getattr(module, "momentum", None)
+            if ran and name in self._fresh and isinstance(momentum, float) and self._forwards >= ENOUGH:
+                left = (1 - momentum) ** self._forwards
+                if 1 > left > SLOW:
+                    message = f"{name} ran {self._forwards} times in train() mode with momentum {momentum:g}"
+                    yield _event("running-statistics-slow", name, message, left)
         for embedding, head, first, second in self._ties:
             apart = (first.detach() - second.detach()).norm() / first.detach().norm().clamp_min(1e-12)
             if self._context.step and float(apart) > 0:
