@@ -1,11 +1,11 @@
 """Cost of watching on a step of training: `python benchmarks/watch_overhead.py [cpu|cuda] [--networks ...]`.
 
-Two like networks are trained in turn in one process, one of them watched, so that a noisy machine hits both; then the
-other one is watched, because two networks that nobody watches may differ by 5 % for where their tensors lie in memory:
-the mean of the two ratios, the geometric one, is free of that. A block of steps holds one sampled step, as a long run
-at the default settings does once its first second of watching is spent. Printed for each network are the medians, and
-the median, best and worst ratio; last the median and the worst of the networks' medians. `--parts` adds which part of
-the watch takes the time.
+Two like networks are trained in one process, one of them watched, a step of each in turn, so that a noisy machine hits
+both; then the other one is watched, because two networks that nobody watches may differ for where their tensors lie in
+memory: the geometric mean of the two ratios is free of that. A block of steps holds one sampled step, as a long run at
+the default settings does once its first second of watching is spent. Printed for each network are the medians, and the
+median, best and worst ratio of the blocks; last the median and the worst of the networks' medians. `--parts` adds which
+part of the watch takes the time; `--control` watches nobody, and shows how far from 1 such ratios are by chance.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def detector(device: str) -> tuple[nn.Module, Step]:
 NETWORKS = {"ResNet-18": resnet, "ViT-small": vit, "U-Net": unet, "detector": detector}
 
 
-def measure(name: str, device: str, pairs: int, parts: bool) -> float:
+def measure(name: str, device: str, pairs: int, parts: bool, control: bool) -> float:
     """Print the cost on one network and return the median ratio."""
     # On one thread the process's own time is the cost; other programs on the machine do not enter it.
     clock = time.process_time if device == "cpu" else time.perf_counter
@@ -170,11 +170,17 @@ def measure(name: str, device: str, pairs: int, parts: bool) -> float:
         steps(plain, plain_optimizer, 5, None)
         while watch.context.step <= WARM or watch.ledger.own_seconds < 1.1 * GRACE_SECONDS:
             steps(watched, optimizer, 1, watch)
+        if control:
+            watch.finish()
         block = max(block, watch.recorder.every)
         spent.subtract(watch.ledger.seconds)
         for _ in range(pairs):
-            off[turn].append(steps(plain, plain_optimizer, block, None))
-            on[turn].append(steps(watched, optimizer, block, watch))
+            alone, with_it = 0.0, 0.0
+            for _ in range(block):
+                alone += steps(plain, plain_optimizer, 1, None)
+                with_it += steps(watched, optimizer, 1, None if control else watch)
+            off[turn].append(alone / block)
+            on[turn].append(with_it / block)
         spent.update(watch.ledger.seconds)
         watch.finish()
     there, back = ([b / a for a, b in zip(off[turn], on[turn], strict=True)] for turn in range(2))
@@ -198,9 +204,11 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--control", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = [measure(name, options.device, options.pairs, options.parts) for name in options.networks]
+    how = options.pairs, options.parts, options.control
+    found = [measure(name, options.device, *how) for name in options.networks]
     print(f"median of the networks {statistics.median(found):.3f}, worst {max(found):.3f}")
 
 

@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 from pathlib import Path
 
@@ -291,3 +292,26 @@ def test_thin_norms_are_near_the_exact_ones() -> None:
     assert norms[:3] == pytest.approx(exact[:3])
     assert norms == pytest.approx(exact, rel=0.05)
     assert norms != pytest.approx(exact)
+
+
+def test_thin_norms_of_many_tensors_are_those_of_sixteen_scaled() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(m for _ in range(15) for m in (nn.Linear(32, 32), nn.LayerNorm(32), nn.ReLU())))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    exact = []
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        watch.recorder.save_time(20, thin=True)
+        for step in range(12):
+            optimizer.zero_grad()
+            loss = model(torch.randn(16, 32)).square().mean() * (30.0 if step == 8 else 1.0)
+            loss.backward()
+            if step == 11:
+                model[0].weight.grad.fill_(math.nan)
+            exact.append(float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])))
+            optimizer.step()
+            watch.recorder.step(loss=loss)
+    norms = watch.facts().steps["grad_norm"].to_list()
+    assert norms[:3] == pytest.approx(exact[:3])
+    assert norms[:11] == pytest.approx(exact[:11], rel=0.25)
+    assert norms[8] > 20 * max(norms[7], norms[9])
+    assert math.isnan(norms[11])

@@ -21,9 +21,15 @@ MOST_NUMBERS = 16_384
 step of the optimizer. A norm over that many is off by about 1 %."""
 RUN = 16
 """Numbers that memory gives at once: 64 bytes of float32."""
-THIN_NUMBERS = 1024
+THIN_NUMBERS = 2048
 """The same for gradient norms where time is short; what a number costs is the line of memory it lies on."""
 
+THIN_TENSORS = 16
+"""Tensors whose gradient norm is taken where time is short, evenly spread, the first and the last among them: what is
+not finite in one place of the backward pass is so in all that comes before it, down to the first layer."""
+
+Pair = tuple[nn.Parameter, Tensor]
+"""A parameter and its gradient."""
 Norms = tuple[tuple[str, ...], str, Tensor]
 """Names, signal, and one number for each name, not yet read from the device."""
 
@@ -37,10 +43,12 @@ class OptimizerProbe:
         """Called before a step that has gradients."""
         self.sampling = False
         self.thin = False
-        """Take gradient norms from `THIN_NUMBERS` of each tensor in steps that are not sampled."""
+        """Take gradient norms from `THIN_NUMBERS` of `THIN_TENSORS` tensors in steps that are not sampled."""
         self.steps = 0
         self.norms: list[Norms] = []
         self._before: list[Tensor] | None = None
+        self._rest: tuple[int, Tensor] | None = None
+        """Number of gradients at the last step with exact norms; the norm of all over that of the `THIN_TENSORS`."""
         self._clear()
 
     def _clear(self) -> None:
@@ -58,7 +66,7 @@ class OptimizerProbe:
         """Put the hooks on and return what takes them off."""
         mine = [p for p in self.held() if p.requires_grad and id(p) in self.names]
         count = min(GRADIENT_PROBES, len(mine))
-        chosen = sorted({round(i * (len(mine) - 1) / max(count - 1, 1)) for i in range(count)})
+        chosen = evenly(len(mine), count)
         self.has_probes = bool(chosen)
         hook = self._hook
         return [
@@ -116,9 +124,9 @@ class OptimizerProbe:
         seen["grads_at_step"] = any(p.grad is not None for p in held)
         if pairs:
             with torch.no_grad():
-                each = self._norms([g for _, g in pairs])
+                pairs, each, norm = self._norms(pairs)
             names = tuple(self.names.get(id(p), "?") for p, _ in pairs)
-            seen["grad_norms"], seen["grad_names"], seen["grad_norm"] = each, names, each.norm()
+            seen["grad_norms"], seen["grad_names"], seen["grad_norm"] = each, names, norm
             if self.sampling:
                 self.norms.append((names, "grad_norm", each))
         if seen["arrived"] and pairs and self.tell is not None:
@@ -126,12 +134,23 @@ class OptimizerProbe:
         if self.sampling:
             self._before = [spread(p.detach(), MOST_NUMBERS).clone() for p in held if p.requires_grad]
 
-    def _norms(self, values: list[Tensor]) -> Tensor:
-        if self.sampling or not self.thin:
-            return _stacked(torch._foreach_norm(values))
-        some = [blocks(v, THIN_NUMBERS) for v in values]
-        share = [math.sqrt(v.numel() / max(s.numel(), 1)) for v, s in zip(values, some, strict=True)]
-        return _stacked(torch._foreach_norm(some)) * values[0].new_tensor(share, dtype=torch.float32)
+    def _norms(self, pairs: list[Pair]) -> tuple[list[Pair], Tensor, Tensor]:
+        """The pairs that were measured, the norm of each one's gradient, and that of all gradients."""
+        count = len(pairs)
+        few = range(count) if count <= THIN_TENSORS else evenly(count, THIN_TENSORS)
+        if self.sampling or not self.thin or (len(few) < count and (self._rest is None or self._rest[0] != count)):
+            each = _stacked(torch._foreach_norm([g for _, g in pairs]))
+            norm = each.norm()
+            if len(few) < count:
+                rest = norm / each[list(few)].norm()
+                self._rest = count, torch.where(rest.isfinite(), rest, 1.0)
+            return pairs, each, norm
+        pairs = [pairs[i] for i in few]
+        some = [blocks(g, THIN_NUMBERS) for _, g in pairs]
+        share = [math.sqrt(g.numel() / max(s.numel(), 1)) for (_, g), s in zip(pairs, some, strict=True)]
+        each = _stacked(torch._foreach_norm(some)) * some[0].new_tensor(share, dtype=torch.float32)
+        norm = each.norm()
+        return pairs, each, norm if self._rest is None or len(few) == count else norm * self._rest[1]
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.steps += 1
@@ -150,6 +169,11 @@ class OptimizerProbe:
             names = tuple(self.names.get(id(p), "?") for p in held)
             self.norms.append((names, "update_ratio", moved / size.clamp_min(1e-12)))
             self.norms.append((names, "weight_norm", size))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below `count`, evenly spread, with the first and the last."""
+    return sorted({round(i * (count - 1) / max(most - 1, 1)) for i in range(min(most, count))})
 
 
 def spread(values: Tensor, most: int) -> Tensor:

@@ -223,7 +223,8 @@ class Recorder:
     def save_time(self, every: int, thin: bool) -> None:
         """Take detailed samples every `every` steps from the next sample on.
 
-        `thin`: take gradient norms of the other steps from a part of each large tensor, which is off by about 5 %.
+        `thin`: take gradient norms of the other steps from a part of each large tensor, which is off by about 5 %, and
+        of many tensors from sixteen, scaled by what these made up of all at the last sample.
         """
         self._probes.every = every
         for side in self._probes.sides:
