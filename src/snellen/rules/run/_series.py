@@ -44,9 +44,10 @@ def fall(run: RunFacts) -> float:
 
 
 def warming_up(run: RunFacts) -> bool:
-    """Whether the learning rate only rose, so that the run ended inside its warm-up."""
+    """Whether the learning rate only rose, in the last quarter of the steps too: the run ended inside its warm-up."""
     rates = run.steps["lr"].drop_nulls().to_numpy()
-    return len(rates) > 1 and bool((np.diff(rates) >= 0).all() and rates[-1] > rates[0])
+    late = rates[-len(rates) // 4 - 1] if len(rates) > 1 else 0.0
+    return len(rates) > 1 and bool((np.diff(rates) >= 0).all() and rates[-1] > late)
 
 
 def ratios(run: RunFacts) -> np.ndarray:

@@ -76,6 +76,8 @@ class ClassWeightsOff(Rule):
         plain = about.get("cross_entropy")
         if about.get("name") != "zero" or not plain or about.get("ignored_share", 0) >= 1 or losses(run).any():
             return ""
+        if (run.steps["grad_norm"].fill_nan(0.0).fill_null(0.0) > 0).any():
+            return ""  # A difference that is 0 where it is taken and pulls all the same, as in policy gradients.
         return (
             f"the loss is exactly 0 in every step while the cross-entropy of the outputs is {plain:.3g}: it is "
             "multiplied by weights that are 0, and nothing is learned"

@@ -48,6 +48,8 @@ class DeadRelu(Rule):
         "constant-input",
         "momentum-too-high",
         "one-number-bottleneck",
+        "accumulation-not-averaged",
+        "class-pure-batches",
         *NETWORK_FAULTS,
     )
 

@@ -54,8 +54,10 @@ class GradientsErased(Rule):
         found = event(run, "gradients-erased")
         total = run.steps.height
         passes = event(run, "passes-erased")
-        if not found and passes and passes["value"] >= max(self.options.share * total, self.options.min_steps):
-            yield self._micro_batches(passes, total)
+        # Of several batches that are recorded, one is stepped with.
+        stepped = run.steps["grad_norm"].drop_nulls().len() or total
+        if not found and passes and passes["value"] >= max(self.options.share * stepped, self.options.min_steps):
+            yield self._micro_batches(passes, stepped)
         if found and total >= self.options.min_steps and found["value"] >= self.options.share * total:
             count = int(found["value"])
             yield Finding(

@@ -55,6 +55,7 @@ class LabelsCarryNoInformation(Rule):
         "rows-under-two-labels",
         "constant-input",
         "repeated-rows",
+        "input-scale-off",
     )
 
     class Options(RuleOptions):

@@ -71,6 +71,7 @@ class LrTooHigh(Rule):
         "accumulation-not-averaged",
         "parameter-in-two-optimizers",
         "optimizer-state-lost",
+        "class-pure-batches",
         *LOSS_FAULTS,
         *START_FAULTS,
     )

@@ -71,8 +71,8 @@ class LrTooLow(Rule):
         """Share by which the loss would have fallen."""
         ratio_of_learnable: float = 5e-5
         """The same where the trial learned a few of the samples; a twentieth of the usual 1e-3."""
-        ratio_at_chance: float = 5e-4
-        """The same where that trial went well and the run ended at chance; half of the usual 1e-3."""
+        ratio_at_chance: float = 1e-3
+        """The same where that trial went well and the run ended at chance; the usual size."""
         chance: float = 0.95
         """Last losses over the entropy of the labels from which a run is at chance."""
         fall_at_chance: float = 0.05
@@ -81,6 +81,8 @@ class LrTooLow(Rule):
         """Loss of that trial over the run's last losses, in 0..1."""
         stepped: float = 0.25
         """Share of its steps that a one-cycle schedule made; its rise is 0.3 of them by default."""
+        long: int = 100
+        """Steps after which a warm-up must have let the network learn something."""
         min_steps: int = 30
         """Steps before anything is said."""
 
@@ -93,12 +95,15 @@ class LrTooLow(Rule):
             return
         sizes = ratios(run)
         norms = run.steps["grad_norm"].drop_nulls()
-        if run.steps.height < o.min_steps or not len(sizes) or not len(norms) or warming_up(run):
+        if run.steps.height < o.min_steps or not len(sizes) or not len(norms):
+            return
+        at_chance = run.finished and self._learnable(run) and self._at_chance(run)
+        # A run may be stopped within its warm-up; one that ends in it without having learned had too long a one.
+        if warming_up(run) and not (at_chance and run.steps.height >= o.long):
             return
         norm = float(np.median(norms.to_numpy()))
         limit, least = o.ratio, o.least_fall
         if self._learnable(run):
-            at_chance = run.finished and self._at_chance(run)
             limit, least = (o.ratio_at_chance, o.fall_at_chance) if at_chance else (o.ratio_of_learnable, least)
         if 0 < sizes.max() < limit and norm >= o.healthy_gradient and fall(run) < least:
             rate, higher = top_rate(run), higher_rate(run)

@@ -25,7 +25,7 @@ class RunningStatisticsUnusable(Rule):
     ## How it is computed
     Running means before the first step and at the end, for layers that ran in train() mode on inputs that vary;
     `momentum` against `high` (torch counts the new batch's share: Keras's 0.99 is torch's 0.01); (1 - momentum) ** n,
-    the share of the mean 0 and variance 1 of a new layer that n passes leave, against `left`, from n = 100 on; `eps`
+    the share of the mean 0 and variance 1 of a new layer that n passes leave, against `left`, from n = 60 on; `eps`
     against the median variance of the channels at step 0, where it is above `eps`.
 
     ## Example
@@ -50,8 +50,8 @@ class RunningStatisticsUnusable(Rule):
 
         high: float = 0.9
         """Share of the newest batch from which the average is of that batch alone."""
-        left: float = 0.5
-        """Share of what a new layer's statistics were, 0..1; a momentum of 0.01 leaves 0.37 of it after 100 passes."""
+        left: float = 0.6
+        """Share of what a new layer's statistics were, 0..1; a momentum of 0.01 leaves 0.55 of it after 60 passes."""
         eps: float = 1e-2
         """Smallest eps that is suspected; published networks use at most 1e-3."""
         vary: float = 1e-8

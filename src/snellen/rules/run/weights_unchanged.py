@@ -57,6 +57,8 @@ class WeightsUnchanged(Rule):
         "update-below-resolution",
         "optimizer-holds-stale-tensors",
         "scaler-skips",
+        "adapters-miswired",
+        "step-function-in-forward",
         *LOSS_FAULTS,
     )
 

@@ -26,7 +26,7 @@ NORMS = (nn.modules.batchnorm._BatchNorm,)
 ATTENTION = (nn.MultiheadAttention,)
 EARLY = 16
 """Last step of the start, in which looks are taken whatever they cost."""
-ENOUGH = 100
+ENOUGH = 60
 """Forward passes after which running statistics must be those of the data."""
 SLOW = 0.1
 """Share of what they began with from which it is told."""
