@@ -53,11 +53,16 @@ class AugmentationRepeats(Rule):
         """Excess of the cosine; healthy runs, augmented or not, stay below 0.02."""
         z: float = 8.0
         """The same in standard errors; healthy runs stay below 2, and seven numbers of workers are tried."""
+        distinct: float = 0.9
+        """Share of different rows within a batch, 0..1, below which its rows are no samples of their own."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o, row = self.options, measure(run, "places-alike")
         if row is None or row["value"] < o.effect or row["of"] < o.z:
+            return
+        own = measure(run, "batch-distinct", "training")
+        if own is not None and own["value"] < o.distinct:
             return
         workers = row["index"]
         yield Finding(

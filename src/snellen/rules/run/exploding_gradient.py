@@ -118,8 +118,10 @@ class ExplodingGradient(Rule):
         weights = at_start(run, "weight_norm")
         if len(grads) < 2:
             return None
-        last = list(grads.values())[-1]
         name = max(grads, key=lambda n: grads[n])
+        # Of several networks, each with an optimizer of its own, one says nothing of another.
+        owner = dict(run.parameters.select("name", "optimizers").iter_rows()) if run.parameters.height else {}
+        last = [v for n, v in grads.items() if owner.get(n) == owner.get(name)][-1]
         growth = o.growth_in_time if "weight_hh" in name else o.growth
         if grads[name] >= growth * last and grads[name] >= o.large * weights.get(name, np.inf):
             return self._finding(

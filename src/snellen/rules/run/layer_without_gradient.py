@@ -64,6 +64,9 @@ class LayerWithoutGradient(Rule):
         """Yield a finding for what is cut off, and one for what runs without gradients."""
         yield from self._without_grad(run)
         cut = [str(name) for name in run.events.filter(pl.col("kind") == "gradient-not-reached")["layer"]]
+        weights = set(run.parameters["name"]) - set(cut)
+        # Of a derivative that the loss is made of, an offset is no part: its layer is not cut off.
+        cut = [n for n in cut if not n.endswith("bias") or n.removesuffix("bias") + "weight" not in weights]
         if cut:
             names = ", ".join(cut[:3]) + (" ..." if len(cut) > 3 else "")
             yield Finding(

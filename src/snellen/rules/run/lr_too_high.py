@@ -121,7 +121,10 @@ class LrTooHigh(Rule):
         # A step of LBFGS is many, each tried on the loss before it is taken.
         measured = sizes[0] <= o.from_zero and run.optimizer.lower() != "lbfgs"
         drawn = [row["start_norm"] for row in matrices(run)]
-        if (drawn and not any(drawn)) or 0 < run.trainable_params < o.few:
+        kinds = set(run.modules.filter(pl.col("parameters") > 0)["kind"])
+        # Points in a space begin close together and are moved apart, as in Poincaré embeddings.
+        points = kinds == {"Embedding"}
+        if (drawn and not any(drawn)) or points or 0 < run.trainable_params < o.few:
             measured = False  # There is no initialisation to be lost.
         whole = float(sizes[:FIRST].max()) if measured else 0.0
         starts = signal(run, "zero_fraction").filter(pl.col("step") == 0)["value"]

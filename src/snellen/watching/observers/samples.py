@@ -91,6 +91,7 @@ class SampleObserver:
         self._rows[batch.phase] += count
         values = flat.index_select(1, self._pick(flat.shape[1], flat.device)[0])
         record: dict[str, Any] = {"step": batch.step, "phase": batch.phase, "features": flat.shape[1]}
+        record["ids"] = not flat.is_floating_point() and flat.dtype != torch.uint8
         labels = _labels(batch.targets, count)
         if labels is not None and not labels.is_floating_point():
             labels = labels.long()
