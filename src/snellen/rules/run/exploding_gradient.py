@@ -120,8 +120,8 @@ class ExplodingGradient(Rule):
             return None
         name = max(grads, key=lambda n: grads[n])
         # Of several networks, each with an optimizer of its own, one says nothing of another.
-        owner = dict(run.parameters.select("name", "optimizers").iter_rows()) if run.parameters.height else {}
-        last = [v for n, v in grads.items() if owner.get(n) == owner.get(name)][-1]
+        several = run.calls["optimizer"].n_unique() > 1
+        last = [v for n, v in grads.items() if not several or n.partition(".")[0] == name.partition(".")[0]][-1]
         growth = o.growth_in_time if "weight_hh" in name else o.growth
         if grads[name] >= growth * last and grads[name] >= o.large * weights.get(name, np.inf):
             return self._finding(
