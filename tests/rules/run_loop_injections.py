@@ -85,6 +85,10 @@ class Loop:
         if self.scaler:
             self.scaler.update()
 
+    def bypass(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
     def schedule(self) -> None:
         if self.scheduler:
             self.scheduler.step()
@@ -232,6 +236,22 @@ def never_called() -> list[Facts]:
 def scaled(*order: str, limit: float = 1.0) -> list[Facts]:
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
     return loop(mlp(), scaler=scaler, limit=limit, order=order)
+
+
+def used_up() -> list[Facts]:
+    """The generator of batches is made once, before the epochs."""
+    once = Loop(mlp(), steps=40, number=0)
+    source = some(40, 32)
+    with watch(once.model, once.optimizers, loss_fn=once.loss_fn, trials=False) as seen:
+        for _ in range(5):
+            for batch in source:
+                once.micro = [batch]
+                once.clear()
+                once.learn()
+                once.step()
+                seen.step(loss=once.loss, inputs=once.x, targets=once.y, outputs=once.out)
+            seen.epoch(val=once.validate())
+    return [seen.facts()]
 
 
 def shared() -> list[Facts]:
@@ -425,6 +445,7 @@ CLEAN: dict[str, Make] = {
     "tied weights": seeded(tied),
     "autocast": seeded(lambda: loop(Autocast())),
     "scaler, unscaled before clipping": seeded(lambda: scaled("clear", "learn", "unscale", "clip", "step")),
+    "scaler without clipping": seeded(lambda: scaled("clear", "learn", "step")),
     "bfloat16 weights, usual rate": seeded(lambda: half(mlp(), 3e-3, torch.optim.Adam)),
     "GRU": seeded(lambda: loop(Gru())),
 }
@@ -441,6 +462,8 @@ SICK: dict[str, Make] = {
     "adam-eps-dominates": seeded(lambda: loop(m := mlp(), adam(m, eps=0.1))),
     "momentum-too-high": seeded(lambda: loop(m := mlp(), sgd(m, 1e-4, momentum=0.999))),
     "clip-before-unscale": seeded(lambda: scaled("clear", "learn", "clip", "step")),
+    "scaler-bypassed": seeded(lambda: scaled("clear", "learn", "bypass")),
+    "epochs-without-steps": seeded(used_up),
     "clip-after-step": seeded(lambda: loop(mlp(), limit=0.1, order=("clear", "learn", "step", "clip"))),
     "accumulation-not-averaged": seeded(summed),
     "parameter-in-two-optimizers": seeded(shared),

@@ -203,6 +203,8 @@ def bag(steps: int = 60) -> Iterable[tuple[Tensor, Tensor]]:
 
 
 ALSO: dict[str, set[str]] = {
+    # The cause, by its momentum alone.
+    "train-eval-mismatch": {"running-statistics-unusable"},
     # One unit that everything has to pass is both.
     "cannot-overfit-one-batch": {"one-number-bottleneck"},
     # The fault was made by an operation that lets no gradient through.

@@ -50,6 +50,7 @@ class DeadRelu(Rule):
         "one-number-bottleneck",
         "accumulation-not-averaged",
         "class-pure-batches",
+        "scaler-bypassed",
         *NETWORK_FAULTS,
     )
 

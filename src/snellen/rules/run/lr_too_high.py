@@ -72,6 +72,7 @@ class LrTooHigh(Rule):
         "parameter-in-two-optimizers",
         "optimizer-state-lost",
         "class-pure-batches",
+        "scaler-bypassed",
         *LOSS_FAULTS,
         *START_FAULTS,
     )

@@ -43,7 +43,10 @@ class ValidatesAnotherModel(Rule):
     name = "validates-another-model"
     code = "RUN101"
     category = Category.CORRECTNESS
-    causes = ("weights-unchanged",)
+    causes = (
+        "epochs-without-steps",
+        "weights-unchanged",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -16,16 +16,19 @@ CALIBRATION = 20
 
 
 class Scalers:
-    """Event `scaler-lowered` (step: the first; value: steps after calibration at which the scale had fallen)."""
+    """Events `scaler-lowered` (step: the first; value: steps after calibration at which the scale had fallen) and
+    `scaler-used` (value: the first scale above 1 of a loss whose optimizers do not unscale by themselves)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._scales: list[Tensor] = []
         self._last: float | None = None
         self._lowered = [0, 0]
+        self._used: float | None = None
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Find the scalers there are."""
+        self._plain = not any(getattr(o, "_step_supports_amp_scaling", False) for o in optimizers)
         self._find(START)
 
     def _find(self, moment: str) -> None:
@@ -38,6 +41,9 @@ class Scalers:
         if batch.step == 0 and not self._scalers:
             self._find(FIRST_STEP)
         scales = [s._scale for s in self._scalers if s._scale is not None]
+        if scales and self._used is None and self._plain:
+            scale = float(scales[0])
+            self._used = scale if scale > 1 else None
         if len(scales) == 1 and batch.step >= CALIBRATION:
             self._scales.append(scales[0].detach().clone())
             if len(self._scales) >= 64:
@@ -52,23 +58,25 @@ class Scalers:
         """Events."""
         self._read()
         first, count = self._lowered
-        if not count:
-            return {}
-        message = f"the gradient scaler lowered its scale at {count} steps, last to {self._last:g}"
-        return {
-            "events": [
+        events = []
+        if count:
+            message = f"the gradient scaler lowered its scale at {count} steps, last to {self._last:g}"
+            events.append(
                 {"step": first, "kind": "scaler-lowered", "layer": None, "message": message, "value": float(count)}
-            ]
-        }
+            )
+        if self._used is not None:
+            message = f"a gradient scaler multiplied the loss by {self._used:g}"
+            events.append({"step": None, "kind": "scaler-used", "layer": None, "message": message, "value": self._used})
+        return {"events": events}
 
     def state_dict(self) -> dict[str, Any]:
         """Counts so far."""
         self._read()
-        return {"lowered": list(self._lowered), "last": self._last}
+        return {"lowered": list(self._lowered), "last": self._last, "used": self._used}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Count on."""
-        self._lowered, self._last = list(state["lowered"]), state["last"]
+        self._lowered, self._last, self._used = list(state["lowered"]), state["last"], state["used"]
 
     def _read(self) -> None:
         scales, self._scales = self._scales, []
