@@ -58,6 +58,9 @@ class LrTooLow(Rule):
         "clip-before-unscale",
         "lr-decays-too-fast",
         "labels-carry-no-information",
+        "dead-relu",
+        "vanishing-gradient",
+        "signal-lost-in-depth",
     )
 
     class Options(RuleOptions):
