@@ -189,7 +189,7 @@ def clipped_while_scaled(harness: Harness, seed: int, wrong: bool) -> float | No
     return scaled(harness, wrong, clip=True, bypass=False)
 
 
-@cases.pair("mlp", 0.85, accepts=["no-such-rule"])
+@cases.pair("mlp", 0.85, accepts=["scaler-bypassed"])
 def scaled_but_stepped_directly(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The loss is scaled for mixed precision, but `optimizer.step()` is called in place of `scaler.step(optimizer)`."""
     return scaled(harness, wrong, clip=False, bypass=wrong)
