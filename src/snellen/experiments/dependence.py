@@ -86,15 +86,15 @@ def cross_sample(subject: Subject) -> Iterator[Row]:
         )
         return
     with in_mode(subject.model, False):
-        draws = _draws(subject)
-        if draws and not subject.float_inputs:
+        # Two passes more, where answers are compared: a gradient is of one pass.
+        if not subject.float_inputs and _draws(subject):
             yield subject.row("cross-sample", None, detail="the same batch gets another answer at every pass")
             return
         share = _share(subject)
         yield subject.row(
             "cross-sample", share, expected=0.0, detail="share of a sample's gradient on other samples, eval mode"
         )
-        if share > 0 and count > 2 and not draws:
+        if share > 0 and count > 2 and not (subject.float_inputs and _draws(subject)):
             yield subject.row("cross-sample-order", _order_matters(subject), detail="other samples in another order")
     if subject.float_inputs and not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in subject.model.modules()):
         with in_mode(subject.model, True, apart=BATCH_STATISTICS):

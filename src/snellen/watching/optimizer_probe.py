@@ -65,8 +65,7 @@ class OptimizerProbe:
     def attach(self) -> list[RemovableHandle]:
         """Put the hooks on and return what takes them off."""
         mine = [p for p in self.held() if p.requires_grad and id(p) in self.names]
-        count = min(GRADIENT_PROBES, len(mine))
-        chosen = evenly(len(mine), count)
+        chosen = evenly(len(mine), GRADIENT_PROBES)
         self.has_probes = bool(chosen)
         hook = self._hook
         return [
@@ -137,20 +136,21 @@ class OptimizerProbe:
     def _norms(self, pairs: list[Pair]) -> tuple[list[Pair], Tensor, Tensor]:
         """The pairs that were measured, the norm of each one's gradient, and that of all gradients."""
         count = len(pairs)
-        few = range(count) if count <= THIN_TENSORS else evenly(count, THIN_TENSORS)
-        if self.sampling or not self.thin or (len(few) < count and (self._rest is None or self._rest[0] != count)):
+        many = count > THIN_TENSORS
+        known = self._rest is not None and self._rest[0] == count
+        if self.sampling or not self.thin or (many and not known):
             each = _stacked(torch._foreach_norm([g for _, g in pairs]))
             norm = each.norm()
-            if len(few) < count:
-                rest = norm / each[list(few)].norm()
+            if many:
+                rest = norm / each[evenly(count, THIN_TENSORS)].norm()
                 self._rest = count, torch.where(rest.isfinite(), rest, 1.0)
             return pairs, each, norm
-        pairs = [pairs[i] for i in few]
+        pairs = [pairs[i] for i in evenly(count, THIN_TENSORS)]
         some = [blocks(g, THIN_NUMBERS) for _, g in pairs]
         share = [math.sqrt(g.numel() / max(s.numel(), 1)) for (_, g), s in zip(pairs, some, strict=True)]
         each = _stacked(torch._foreach_norm(some)) * some[0].new_tensor(share, dtype=torch.float32)
         norm = each.norm()
-        return pairs, each, norm if self._rest is None or len(few) == count else norm * self._rest[1]
+        return pairs, each, norm * self._rest[1] if many and self._rest is not None else norm
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.steps += 1
@@ -173,7 +173,8 @@ class OptimizerProbe:
 
 def evenly(count: int, most: int) -> list[int]:
     """At most `most` of the numbers below `count`, evenly spread, with the first and the last."""
-    return sorted({round(i * (count - 1) / max(most - 1, 1)) for i in range(min(most, count))})
+    most = min(most, count)
+    return sorted({round(i * (count - 1) / max(most - 1, 1)) for i in range(most)})
 
 
 def spread(values: Tensor, most: int) -> Tensor:

@@ -17,12 +17,10 @@ from torch.utils.hooks import RemovableHandle
 
 from snellen.watching.hooks import Hook, Ledger
 from snellen.watching.models import roots
-from snellen.watching.optimizer_probe import Norms, OptimizerProbe, blocks
+from snellen.watching.optimizer_probe import MOST_NUMBERS, Norms, OptimizerProbe, blocks
 
 FIRST_STEPS = 3
 """Steps at the start that are always sampled: what is wrong there was wrong before training."""
-OUTPUT_NUMBERS = 16_384
-"""Numbers of a layer's output that its deviation and its share of zeros are taken from."""
 CLEARING = (nn.ReLU, nn.ReLU6)
 SATURATING = (nn.Sigmoid, nn.Tanh)
 MODE_SENSITIVE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -174,7 +172,7 @@ class Probes:
             x = first_tensor(output)
             if x is None or not x.is_floating_point() or not x.numel() or not x.dim():
                 return
-            x = blocks(x.detach()[:4] if x.dim() > 2 else x.detach()[:256], OUTPUT_NUMBERS).float()
+            x = blocks(x.detach()[:4] if x.dim() > 2 else x.detach()[:256], MOST_NUMBERS).float()
             if isinstance(module, CLEARING):
                 signal, value = "zero_fraction", 1 - x.count_nonzero() / x.numel()
             elif isinstance(module, nn.Sigmoid):

@@ -100,13 +100,14 @@ class LrTooLow(Rule):
         norms = run.steps["grad_norm"].drop_nulls()
         if run.steps.height < o.min_steps or not len(sizes) or not len(norms):
             return
-        at_chance = run.finished and self._learnable(run) and self._at_chance(run)
+        learnable = self._learnable(run)
+        at_chance = run.finished and learnable and self._at_chance(run)
         # A run may be stopped within its warm-up; one that ends in it without having learned had too long a one.
         if warming_up(run) and not (at_chance and run.steps.height >= o.long):
             return
         norm = float(np.median(norms.to_numpy()))
         limit, least = o.ratio, o.least_fall
-        if self._learnable(run):
+        if learnable:
             limit, least = (o.ratio_at_chance, o.fall_at_chance) if at_chance else (o.ratio_of_learnable, least)
         if 0 < sizes.max() < limit and norm >= o.healthy_gradient and fall(run) < least:
             rate, higher = top_rate(run), higher_rate(run)

@@ -25,6 +25,7 @@ from torch.utils.hooks import RemovableHandle
 from snellen.watching.bystanders import FIRST_STEP, START
 from snellen.watching.models import roots
 from snellen.watching.observers.observer import Batch, Context
+from snellen.watching.optimizer_probe import evenly
 
 PROBES = 4
 """Parameters of each optimizer whose gradient is followed, spread evenly over what it holds."""
@@ -156,8 +157,7 @@ class _Side:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        count = min(PROBES, len(held))
-        self.probes = [held[i] for i in sorted({round(i * (len(held) - 1) / max(count - 1, 1)) for i in range(count)})]
+        self.probes = [held[i] for i in evenly(len(held), PROBES)]
         self.ids = {id(p) for p in held}
         self.now: list[str] = []
         self.versions: dict[int, int] = {}

@@ -113,19 +113,19 @@ def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     leaked = np.unique(held[np.concatenate(before)])
     share = len(leaked) / len(distinct)
     # Short rows of few ids meet by chance, in training, too: that says nothing of the split.
-    met = _met_by_chance(train) if all(b.get("ids") for b in (*train, *val)) else 0.0
+    met = _met_by_chance(train, len(trained)) if all(b.get("ids") for b in (*train, *val)) else 0.0
     yield _row("validation-rows-trained-on", 0.0 if met >= share / 4 else share, len(distinct))
     yield _row("trained-rows-validated", float(np.isin(trained, distinct).mean()), len(trained))
     yield _row("validation-batches-mixed", float(((shares > 0.02) & (shares < 0.98)).mean()), len(val))
 
 
-def _met_by_chance(train: Sequence[Mapping[str, Any]]) -> float:
+def _met_by_chance(train: Sequence[Mapping[str, Any]], different: int) -> float:
     """Share of the rows of the second half of a pass over the data that its first half had, too, 0..1.
 
-    A pass is taken to be as many rows as there are different ones: in a loader's pass none comes twice.
+    A pass is taken to be as many rows as are `different`: in a loader's pass none comes twice.
     """
     prints = np.concatenate([b["prints"] for b in train])
-    half = len(np.unique(prints)) // 2
+    half = different // 2
     return float(np.isin(prints[half : 2 * half], prints[:half]).mean()) if half else 0.0
 
 

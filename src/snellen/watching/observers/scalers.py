@@ -17,7 +17,7 @@ CALIBRATION = 20
 
 class Scalers:
     """Events `scaler-lowered` (step: the first; value: steps after calibration at which the scale had fallen) and
-    `scaler-used` (value: the first scale above 1 of a loss whose optimizers do not unscale by themselves)."""
+    `scaler-used` (value: the first scale, above 1, of a loss whose optimizers do not unscale by themselves)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -42,8 +42,7 @@ class Scalers:
             self._find(FIRST_STEP)
         scales = [s._scale for s in self._scalers if s._scale is not None]
         if scales and self._used is None and self._plain:
-            scale = float(scales[0])
-            self._used = scale if scale > 1 else None
+            self._used = float(scales[0])
         if len(scales) == 1 and batch.step >= CALIBRATION:
             self._scales.append(scales[0].detach().clone())
             if len(self._scales) >= 64:
@@ -64,7 +63,7 @@ class Scalers:
             events.append(
                 {"step": first, "kind": "scaler-lowered", "layer": None, "message": message, "value": float(count)}
             )
-        if self._used is not None:
+        if self._used is not None and self._used > 1:
             message = f"a gradient scaler multiplied the loss by {self._used:g}"
             events.append({"step": None, "kind": "scaler-used", "layer": None, "message": message, "value": self._used})
         return {"events": events}
@@ -76,7 +75,7 @@ class Scalers:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Count on."""
-        self._lowered, self._last, self._used = list(state["lowered"]), state["last"], state["used"]
+        self._lowered, self._last, self._used = list(state["lowered"]), state["last"], state.get("used")
 
     def _read(self) -> None:
         scales, self._scales = self._scales, []
