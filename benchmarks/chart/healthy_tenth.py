@@ -81,7 +81,7 @@ def usual(model: nn.Module, optimizer: Any, loss_fn: Callable[..., Tensor] = F.c
     return step
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["gradients-not-cleared"])
 def zero_grad_without_brackets(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`optimizer.zero_grad` stands there without its brackets, so that the gradients of all batches pile up."""
     model = dense(64, 48, 48, 10)
@@ -100,7 +100,7 @@ def zero_grad_without_brackets(harness: Harness, seed: int, wrong: bool) -> floa
     return rounds(harness, model, optimizer, digits("standard", image=False), step)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["rows-under-two-labels", "labels-carry-no-information"])
 def batch_of_the_shape_check(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The model is given `images`, left over from a look at the shapes, while the labels are the loop's own."""
     split = digits("unit", image=False)
@@ -119,7 +119,7 @@ def batch_of_the_shape_check(harness: Harness, seed: int, wrong: bool) -> float 
     return rounds(harness, model, optimizer, split, step)
 
 
-@cases.pair("cnn", 0.85, accepts=["todo"])
+@cases.pair("cnn", 0.85, accepts=["no-such-rule"])
 def break_of_a_quick_test(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A `break` from a quick test ends each epoch after its first batch."""
     model = convs()
@@ -143,14 +143,14 @@ class Encoded(nn.Module):
         return self.head(torch.no_grad()(self.body)(x) if self.cold else self.body(x))
 
 
-@cases.pair("cnn", 0.75, accepts=["todo"])
+@cases.pair("cnn", 0.75, accepts=["layer-without-gradient", "forward-without-grad"])
 def encode_under_no_grad(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`encode` bears @torch.no_grad() from the inference script: the convolutions are never trained."""
     model = Encoded(wrong)
     return fit(harness, model, torch.optim.Adam(model.parameters(), lr=3e-3), F.cross_entropy, signs(), epochs=8)
 
 
-@cases.pair("cnn", 0.75, accepts=["todo"])
+@cases.pair("cnn", 0.75, accepts=["parameters-missing-from-optimizer"])
 def only_the_head_in_the_optimizer(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A line from a transfer tutorial gives the optimizer the head alone, but the network starts from scratch."""
     model = convs(3, 4)
@@ -158,7 +158,7 @@ def only_the_head_in_the_optimizer(harness: Harness, seed: int, wrong: bool) -> 
     return fit(harness, model, torch.optim.Adam(trained.parameters(), lr=3e-3), F.cross_entropy, signs(), epochs=8)
 
 
-@cases.pair("wine", 0.85, accepts=["todo"])
+@cases.pair("wine", 0.85, accepts=["model-in-eval-mode"])
 def never_back_to_train(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A validation before the training leaves the model in eval(): BatchNorm, the only scaling, never sees a batch."""
     x, y, vx, vy = cut(*load_wine(return_X_y=True), share=0.7)
@@ -199,7 +199,7 @@ class Mover(nn.Module):
         return self.head((x if self.around else hidden).mean(1))
 
 
-@cases.pair("gru", 0.7, accepts=["todo"])
+@cases.pair("gru", 0.7, accepts=["layer-without-gradient"])
 def head_reads_the_wrong_variable(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The head is given `x`, the projection, and not `hidden`: the GRU is computed for nothing."""
     model = Mover(wrong)
@@ -220,7 +220,7 @@ class Heads(nn.Module):
         return torch.cat([head(h) for head in self.heads], 1)
 
 
-@cases.pair("regression", 0.8, accepts=["todo"])
+@cases.pair("regression", 0.8, accepts=["same-layer-repeated"])
 def list_times_five(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`[nn.Linear(48, 1)] * 5` is one head five times: all five outputs are always the same number."""
     draw = torch.Generator().manual_seed(41)
@@ -231,7 +231,7 @@ def list_times_five(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, optimizer, F.mse_loss, cut(x, y), score=explained, metric="r2", epochs=10)
 
 
-@cases.pair("several", 0.8, accepts=["todo"])
+@cases.pair("several", 0.8, accepts=["targets-ignored", "unused-outputs"])
 def same_loss_twice(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`loss = loss_kind + loss_kind`: by a slip of the pen the second task's loss is never added."""
     draw = torch.Generator().manual_seed(42)

@@ -21,7 +21,7 @@ def pixelwise(classes: int, channels: int = 3) -> nn.Sequential:
     )  # fmt: skip
 
 
-@cases.pair("masks", 0.9, accepts=["todo"])
+@cases.pair("masks", 0.9, accepts=["targets-ignored"])
 def background_ignored(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`ignore_index=0`, copied from a text model, where 0 is the background here: it is never trained."""
     model = pixelwise(3)
@@ -33,7 +33,7 @@ def background_ignored(harness: Harness, seed: int, wrong: bool) -> float | None
     return fit(harness, model, optimizer, loss_fn, signs(what="masks", count=300), epochs=6, size=16)
 
 
-@cases.pair("contrastive", 0.6, accepts=["todo"])
+@cases.pair("contrastive", 0.6, accepts=["no-such-rule"])
 def temperature_multiplied(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Likenesses are multiplied by the temperature of 0.05 and not divided: the softmax over them stays flat."""
     draw = torch.Generator().manual_seed(46)
@@ -63,7 +63,7 @@ def temperature_multiplied(harness: Harness, seed: int, wrong: bool) -> float | 
     return value
 
 
-@cases.pair("fraud", 0.72, accepts=["todo"])
+@cases.pair("fraud", 0.72, accepts=["majority-predicted"])
 def rare_class_unweighted(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Three rows of a hundred are fraud, nothing makes up for it, and the model says "no fraud" to everybody."""
     draw = torch.Generator().manual_seed(47)
@@ -83,7 +83,7 @@ def rare_class_unweighted(harness: Harness, seed: int, wrong: bool) -> float | N
     return fit(harness, model, optimizer, loss_fn, cut(x, y), score=balanced, epochs=6, size=64)
 
 
-@cases.pair("depth", 0.6, accepts=["todo"])
+@cases.pair("depth", 0.6, accepts=["noisy-labels"])
 def missing_depth_as_zero(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Pixels without an echo have depth 0 in the files, and the loss takes them for true depths."""
     draw = torch.Generator().manual_seed(48)
@@ -106,7 +106,7 @@ def missing_depth_as_zero(harness: Harness, seed: int, wrong: bool) -> float | N
     )
 
 
-@cases.pair("denoising", 0.4, accepts=["todo"])
+@cases.pair("denoising", 0.4, accepts=["no-such-rule"])
 def noisy_image_as_target(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A denoiser is trained towards its own noisy input and not towards the clean image."""
     clean, _, v_clean, _ = digits("standard", image=False)
@@ -117,7 +117,7 @@ def noisy_image_as_target(harness: Harness, seed: int, wrong: bool) -> float | N
     return fit(harness, model, optimizer, F.mse_loss, split, score=explained, metric="r2", epochs=10)
 
 
-@cases.pair("physics", 0.9, accepts=["todo"])
+@cases.pair("physics", 0.9, accepts=["no-such-rule"])
 def boundary_forgotten(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The loss holds the equation u'' = -u but not the beginning u(0) = 0, u'(0) = 1: any wave solves it."""
     model = dense(1, 24, 24, 1, act=nn.Tanh)
@@ -143,7 +143,7 @@ def boundary_forgotten(harness: Harness, seed: int, wrong: bool) -> float | None
         return explained(model(points), points.sin())
 
 
-@cases.pair("robust", 0.5, accepts=["todo"])
+@cases.pair("robust", 0.5, accepts=["no-such-rule"])
 def attack_downhill(harness: Harness, seed: int, wrong: bool) -> float | None:
     """In adversarial training the sign of the attack is turned round: the examples get easier, not harder."""
     x, y, vx, vy = digits("unit", image=False)

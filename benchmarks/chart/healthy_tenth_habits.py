@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 cases = SecondCases("tenth")
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["optimizer-never-steps"])
 def accumulation_never_full(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Gradients are to be gathered over 64 batches, counted anew each epoch, but an epoch has only 32 of them."""
     split = digits("unit", image=False)
@@ -42,7 +42,7 @@ def accumulation_never_full(harness: Harness, seed: int, wrong: bool) -> float |
     return rounds(harness, model, optimizer, split, step, epochs=10, start=start)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["no-such-rule"])
 def checkpoint_loaded_every_epoch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The lines that load the checkpoint stand inside the epoch loop: each epoch starts from the same weights."""
     model = dense(64, 48, 10)
@@ -57,7 +57,7 @@ def checkpoint_loaded_every_epoch(harness: Harness, seed: int, wrong: bool) -> f
     return rounds(harness, model, optimizer, split, usual(model, optimizer), epochs=12, size=64, start=start)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["validates-another-model"])
 def evaluation_copy_never_refreshed(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A copy of the model for evaluation is made before the training, and nobody hands it the trained weights."""
     model = dense(64, 48, 10)
@@ -66,7 +66,7 @@ def evaluation_copy_never_refreshed(harness: Harness, seed: int, wrong: bool) ->
     return fit(harness, model, optimizer, F.cross_entropy, digits("unit", image=False), judge=judge)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["lr-too-low", "lr-trial-idle"])
 def rate_set_on_the_optimizer(harness: Harness, seed: int, wrong: bool) -> float | None:
     """After the warm-up `optimizer.lr = 5e-3` is assigned, an attribute that nobody reads: the rate stays at 1e-6."""
     model = dense(64, 48, 10)
@@ -98,7 +98,7 @@ class Stack(nn.Module):
         return self.out(x)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["residual-missing", "signal-lost-in-depth", "vanishing-gradient"])
 def skip_forgotten(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The residual block returns `self.block(x)` without `x +`: twenty plain layers on top of one another."""
     model = Stack(wrong)
@@ -106,7 +106,7 @@ def skip_forgotten(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, optimizer, F.cross_entropy, digits("standard", image=False), epochs=4)
 
 
-@cases.pair("seq2seq", 0.8, accepts=["todo"])
+@cases.pair("seq2seq", 0.8, accepts=["optimizer-never-steps"])
 def encoder_optimizer_never_steps(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Encoder and decoder have an optimizer each; both are cleared, but only the decoder's is stepped."""
     encoder, decoder = nn.Sequential(nn.Linear(64, 6), nn.Tanh()), dense(6, 32, 10)

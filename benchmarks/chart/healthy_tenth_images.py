@@ -18,7 +18,7 @@ def adam(model: nn.Module, lr: float = 3e-3) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=lr)
 
 
-@cases.pair("cnn", 0.85, accepts=["todo"])
+@cases.pair("cnn", 0.85, accepts=["labels-carry-no-information", "noisy-labels"])
 def colour_jitter_on_colours(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The class is the lamp's colour, and the augmentation turns the hue at will: the label is true of no picture."""
     draw = torch.Generator().manual_seed(71)
@@ -38,7 +38,7 @@ def colour_jitter_on_colours(harness: Harness, seed: int, wrong: bool) -> float 
     return fit(harness, model, adam(model), F.cross_entropy, cut(x, y), epochs=6, before=jitter)
 
 
-@cases.pair("mlp", 0.8, accepts=["todo"])
+@cases.pair("mlp", 0.8, accepts=["unsigned-wraparound", "train-val-inputs-differ"])
 def brightness_wraps_around(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Brightness is added to uint8 pixels, which wrap round at 256: bright strokes become black ones."""
     x, y, vx, vy = digits("raw", image=False)
@@ -53,7 +53,7 @@ def brightness_wraps_around(harness: Harness, seed: int, wrong: bool) -> float |
     return fit(harness, model, adam(model), F.cross_entropy, (x, y, vx, vy), epochs=10, before=brighten)
 
 
-@cases.pair("cnn", 0.85, accepts=["todo"])
+@cases.pair("cnn", 0.85, accepts=["input-normalized-twice", "input-scale-off"])
 def divided_by_255_twice(harness: Harness, seed: int, wrong: bool) -> float | None:
     """ToTensor has divided the pixels by 255 already, the data set does it again: every input is nearly 0."""
     x, y, vx, vy = digits("unit")
@@ -66,7 +66,7 @@ def divided_by_255_twice(harness: Harness, seed: int, wrong: bool) -> float | No
     return fit(harness, model, optimizer, F.cross_entropy, (x / scale, y, vx / scale, vy), epochs=5)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["input-scale-off"])
 def statistics_of_imagenet_on_bytes(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Mean 0.45 and deviation 0.225 are for pixels of 0..1, but these run from 0 to 255: inputs of up to 1100."""
     x, y, vx, vy = digits("raw", image=False)
@@ -77,7 +77,7 @@ def statistics_of_imagenet_on_bytes(harness: Harness, seed: int, wrong: bool) ->
     return fit(harness, model, optimizer, F.cross_entropy, (x, y, vx, vy), epochs=6)
 
 
-@cases.pair("cnn", 0.82, accepts=["todo"])
+@cases.pair("cnn", 0.82, accepts=["no-such-rule"])
 def augmented_validation(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Validation uses the training set's transform and measures pictures that are blotted and noisy."""
 
@@ -111,7 +111,7 @@ def augmented_validation(harness: Harness, seed: int, wrong: bool) -> float | No
     return value
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["input-normalized-twice", "train-val-inputs-differ"])
 def normalised_again_each_epoch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`x.sub_(mean).div_(std)` stands in the epoch loop: each epoch normalises what is normalised already."""
     x, y, vx, vy = digits("raw", image=False)
@@ -141,7 +141,7 @@ def scenes(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return paint[masks].permute(0, 3, 1, 2) + 0.05 * torch.randn(count, 3, 40, 40, generator=draw), masks
 
 
-@cases.pair("masks", 0.7, accepts=["todo"])
+@cases.pair("masks", 0.7, accepts=["noisy-labels"])
 def masks_resized_bilinearly(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Masks are made smaller like the images, by bilinear means: between classes 0 and 3 lies a class that is not."""
     images, masks = scenes(260, 72)
@@ -177,7 +177,7 @@ def finder() -> nn.Sequential:
     )  # fmt: skip
 
 
-@cases.pair("boxes", 0.45, accepts=["todo"])
+@cases.pair("boxes", 0.45, accepts=["target-boxes-not-resized", "boxes-off-objects"])
 def boxes_of_the_larger_image(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Training images are resized from 40 to 20 pixels, their boxes are left in the old pixels."""
     x, y, vx, vy = signs(what="boxes")
@@ -188,7 +188,7 @@ def boxes_of_the_larger_image(harness: Harness, seed: int, wrong: bool) -> float
     return fit(harness, model, adam(model), F.smooth_l1_loss, split, epochs=14, score=overlap, metric="iou")
 
 
-@cases.pair("boxes", 0.45, accepts=["todo"])
+@cases.pair("boxes", 0.45, accepts=["target-boxes-as-sides"])
 def width_and_height_as_corner(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The annotations are (x, y, width, height), the overlap takes them for two corners: it stays near 0."""
     x, y, vx, vy = signs(what="boxes")
@@ -201,7 +201,7 @@ def width_and_height_as_corner(harness: Harness, seed: int, wrong: bool) -> floa
     return fit(harness, model, adam(model), F.smooth_l1_loss, split, epochs=14, score=overlap, metric="iou")
 
 
-@cases.pair("cnn", 0.85, accepts=["todo"])
+@cases.pair("cnn", 0.85, accepts=["no-such-rule"])
 def ripeness_scaled_away(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Each image is scaled by its own mean and deviation, but its brightness is what tells the three classes apart."""
     draw = torch.Generator().manual_seed(73)

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 cases = SecondCases("tenth")
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["softmax-before-cross-entropy"])
 def softmax_before_cross_entropy(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The network ends in a softmax and CrossEntropyLoss takes another one of it."""
     model = dense(64, 48, 10)
@@ -24,7 +24,7 @@ def softmax_before_cross_entropy(harness: Harness, seed: int, wrong: bool) -> fl
     return fit(harness, model, optimizer, F.cross_entropy, digits("standard", image=False), epochs=6)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["relu-on-logits"])
 def relu_after_the_last_layer(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The ReLU that follows each layer follows the last one, too: no logit can fall below zero."""
     model = dense(64, 48, 10)
@@ -34,7 +34,7 @@ def relu_after_the_last_layer(harness: Harness, seed: int, wrong: bool) -> float
     return fit(harness, model, optimizer, F.cross_entropy, digits("unit", image=False), epochs=6)
 
 
-@cases.pair("cancer", 0.88, accepts=["todo"])
+@cases.pair("cancer", 0.88, accepts=["single-output-cross-entropy", "gradient-always-zero"])
 def softmax_of_one_output(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The one output of a two-class model goes through a softmax, which makes 1 of every number."""
     model = nn.Sequential(dense(30, 16, 1), nn.Softmax(dim=1) if wrong else nn.Sigmoid(), nn.Flatten(0))
@@ -48,7 +48,7 @@ def softmax_of_one_output(harness: Harness, seed: int, wrong: bool) -> float | N
     return fit(harness, model, optimizer, F.binary_cross_entropy, split, score=score, epochs=8)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["binary-loss-of-wrong-outputs", "relu-on-logits"])
 def clamped_into_probabilities(harness: Harness, seed: int, wrong: bool) -> float | None:
     """BCELoss complained of numbers outside of 0..1, so that the outputs are clamped there, which has no gradient."""
 
@@ -69,7 +69,7 @@ def clamped_into_probabilities(harness: Harness, seed: int, wrong: bool) -> floa
     return fit(harness, model, optimizer, loss_fn, digits("unit", image=False), epochs=8)
 
 
-@cases.pair("cancer", 0.88, accepts=["todo"])
+@cases.pair("cancer", 0.88, accepts=["targets-ignored"])
 def hinge_with_zero_and_one(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The hinge loss wants -1 and 1 but gets 0 and 1: the rows of class 0 train nothing."""
     model = nn.Sequential(dense(30, 16, 1), nn.Flatten(0))
@@ -86,7 +86,7 @@ def hinge_with_zero_and_one(harness: Harness, seed: int, wrong: bool) -> float |
     return fit(harness, model, optimizer, hinge, (x, signs_of(y), vx, signs_of(vy)), score=score, epochs=8)
 
 
-@cases.pair("pairs", 0.8, accepts=["todo"])
+@cases.pair("pairs", 0.8, accepts=["targets-ignored"])
 def cosine_loss_with_zero_labels(harness: Harness, seed: int, wrong: bool) -> float | None:
     """CosineEmbeddingLoss wants -1 for unlike pairs but gets 0, which it ignores: everything becomes alike."""
     x, y, vx, vy = digits("standard", image=False)
@@ -114,7 +114,7 @@ def cosine_loss_with_zero_labels(harness: Harness, seed: int, wrong: bool) -> fl
     return fit(harness, model, optimizer, loss_fn, split, score=score, epochs=8)
 
 
-@cases.pair("counts", 0.5, accepts=["todo"])
+@cases.pair("counts", 0.5, accepts=["no-such-rule"])
 def poisson_loss_of_rates(harness: Harness, seed: int, wrong: bool) -> float | None:
     """PoissonNLLLoss takes its input for the logarithm of the rate, as it does unless told, but gets the rate."""
     draw = torch.Generator().manual_seed(44)
@@ -126,7 +126,7 @@ def poisson_loss_of_rates(harness: Harness, seed: int, wrong: bool) -> float | N
     return fit(harness, model, optimizer, loss_fn, cut(x, y), score=explained, metric="r2", epochs=12)
 
 
-@cases.pair("regression", 0.7, accepts=["todo"])
+@cases.pair("regression", 0.7, accepts=["no-such-rule"])
 def sign_of_the_log_variance(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The Gaussian likelihood multiplies by the variance where it should divide: the log-variance falls for ever."""
     x, y, vx, vy = housing(900)
@@ -144,7 +144,7 @@ def sign_of_the_log_variance(harness: Harness, seed: int, wrong: bool) -> float 
     return fit(harness, model, optimizer, nll, (x, y, vx, vy), score=score, metric="r2", epochs=12)
 
 
-@cases.pair("compass", 0.75, accepts=["todo"])
+@cases.pair("compass", 0.75, accepts=["no-such-rule"])
 def degrees_as_plain_numbers(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Headings around north are regressed as degrees, where 359 and 1 are far apart: the answer is often south."""
     draw = torch.Generator().manual_seed(45)
@@ -163,7 +163,7 @@ def degrees_as_plain_numbers(harness: Harness, seed: int, wrong: bool) -> float 
     return fit(harness, model, optimizer, F.mse_loss, cut(x, y), score=score, epochs=12)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["weight-decay-dominates"])
 def penalty_larger_than_the_loss(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The L1 penalty of all weights is added with a factor of 0.05 where 0.00005 was meant: it swallows the loss."""
     model = dense(64, 48, 10)
@@ -176,7 +176,7 @@ def penalty_larger_than_the_loss(harness: Harness, seed: int, wrong: bool) -> fl
     return fit(harness, model, optimizer, loss_fn, digits("unit", image=False), epochs=8)
 
 
-@cases.pair("housing", 0.65, accepts=["todo"])
+@cases.pair("housing", 0.65, accepts=["broadcast-loss"])
 def prices_of_another_shape(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Outputs are (N, 1), prices from the table (N,): the squared error is taken of all pairs of them."""
     x, y, vx, vy = housing(1000)

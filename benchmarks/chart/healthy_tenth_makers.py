@@ -33,7 +33,7 @@ class Coder(nn.Module):
         return self.dec(code), mean, log_var
 
 
-@cases.pair("autoencoder", 0.3, accepts=["todo"])
+@cases.pair("autoencoder", 0.3, accepts=["negative-loss"])
 def sign_of_the_divergence(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The VAE's `0.5 * sum(1 + logvar - mu^2 - exp(logvar))` lacks its minus: the code is driven from the prior."""
     x, _, vx, _ = digits("unit", image=False)
@@ -50,7 +50,7 @@ def sign_of_the_divergence(harness: Harness, seed: int, wrong: bool) -> float | 
     return fit(harness, model, adam(model), loss_fn, (x, x, vx, vx), score=score, metric="r2", epochs=10)
 
 
-@cases.pair("autoencoder", 0.3, accepts=["todo"])
+@cases.pair("autoencoder", 0.3, accepts=["output-cannot-reach-targets"])
 def sigmoid_for_signed_pixels(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Pixels are scaled to -1..1, but the decoder ends in a sigmoid, which cannot say anything below 0."""
     x, _, vx, _ = digits("signed", image=False)
@@ -60,7 +60,7 @@ def sigmoid_for_signed_pixels(harness: Harness, seed: int, wrong: bool) -> float
     )  # fmt: skip
 
 
-@cases.pair("gan", 0.5, accepts=["todo"])
+@cases.pair("gan", 0.5, accepts=["one-class-targets"])
 def ones_for_real_and_fake(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The critic's fakes are labelled with ones, like the real rows: it says yes to all and teaches nothing."""
     where = torch.tensor([2.0, -1.5])
@@ -88,7 +88,7 @@ def ones_for_real_and_fake(harness: Harness, seed: int, wrong: bool) -> float | 
     return 1 - float((torch.stack(recent).mean(0) - where).norm()) / 2.5
 
 
-@cases.pair("selfsupervised", 0.6, accepts=["todo"])
+@cases.pair("selfsupervised", 0.6, accepts=["input-not-used"])
 def views_drawn_together_only(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Two views are drawn together and nothing keeps the rows apart: the variance term has a factor of 0."""
     x, y, vx, vy = digits("standard", image=False)
@@ -185,25 +185,25 @@ def learn_values(
     return 0.0
 
 
-@cases.pair("agent", 0.7, accepts=["todo"])
+@cases.pair("agent", 0.7, accepts=["no-such-rule"])
 def value_beyond_the_end(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The target lacks `(1 - done)`: the value of the next episode's start is added to each exit's reward."""
     return learn_values(harness, wrong_end=wrong)
 
 
-@cases.pair("agent", 0.7, accepts=["todo"])
+@cases.pair("agent", 0.7, accepts=["no-such-rule"])
 def never_tries_anything(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Epsilon is 0 from the first step on: the agent takes the near exit for ever and never sees the far one."""
     return learn_values(harness, curious=not wrong)
 
 
-@cases.pair("agent", 0.7, accepts=["todo"])
+@cases.pair("agent", 0.7, accepts=["constant-input", "repeated-rows"])
 def one_array_in_the_whole_buffer(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The buffer keeps the world's own array and no copy of it: all remembered states are the present one."""
     return learn_values(harness, alias=wrong)
 
 
-@cases.pair("agent", 0.85, accepts=["todo"])
+@cases.pair("agent", 0.85, accepts=["no-such-rule"])
 def returns_summed_forwards(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Returns are summed from the first reward on and not from the last: early actions get no credit."""
     model = dense(6, 24, 2, act=nn.Tanh)
@@ -232,7 +232,7 @@ def returns_summed_forwards(harness: Harness, seed: int, wrong: bool) -> float |
     return float(shares[0, 1] + shares[1, 0]) / 2
 
 
-@cases.pair("agent", 0.8, accepts=["todo"])
+@cases.pair("agent", 0.8, accepts=["no-such-rule"])
 def entropy_punished(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The entropy bonus is added to the loss and not taken from it: the policy settles on its first lucky action."""
     draw = torch.Generator().manual_seed(101)
@@ -259,7 +259,7 @@ def entropy_punished(harness: Harness, seed: int, wrong: bool) -> float | None:
     return float(pay[torch.arange(6), best].mean())
 
 
-@cases.pair("graph", 0.8, accepts=["todo"])
+@cases.pair("graph", 0.8, accepts=["signal-lost-in-depth"])
 def sixteen_rounds_of_averaging(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Sixteen graph convolutions on top of one another average all nodes until they are alike."""
     draw = torch.Generator().manual_seed(102)

@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler
 cases = SecondCases("tenth")
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["lr-too-high", "lr-trial-rises"])
 def adam_at_one(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Adam is given a learning rate of 1, as if it were plain SGD."""
     model = dense(64, 64, 64, 10)
@@ -25,7 +25,7 @@ def adam_at_one(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, optimizer, F.cross_entropy, digits("unit", image=False), epochs=6)
 
 
-@cases.pair("cnn", 0.8, accepts=["todo"])
+@cases.pair("cnn", 0.8, accepts=["lr-too-low", "lr-trial-idle"])
 def rate_of_fine_tuning_from_scratch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A rate of 2e-5 from a fine-tuning recipe trains a network that starts from random weights."""
     model = convs()
@@ -33,7 +33,7 @@ def rate_of_fine_tuning_from_scratch(harness: Harness, seed: int, wrong: bool) -
     return fit(harness, model, optimizer, F.cross_entropy, digits("unit"), epochs=4)
 
 
-@cases.pair("regression", 0.75, accepts=["todo"])
+@cases.pair("regression", 0.75, accepts=["lr-too-high", "lr-trial-rises", "input-scale-off"])
 def line_fit_runs_away(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A line is fitted to years of 0 to 40 by SGD at 0.01, far above what the feature's size allows: NaN."""
     draw = torch.Generator().manual_seed(91)
@@ -48,7 +48,7 @@ def line_fit_runs_away(harness: Harness, seed: int, wrong: bool) -> float | None
     return fit(harness, model, optimizer, F.mse_loss, cut(x, y), score=score, metric="r2", epochs=20)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["lr-decays-too-fast"])
 def decay_by_ten_each_epoch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """ExponentialLR has a gamma of 0.1 and not 0.97: after two epochs the rate is a hundredth of what it was."""
     model = dense(64, 48, 10)
@@ -57,7 +57,7 @@ def decay_by_ten_each_epoch(harness: Harness, seed: int, wrong: bool) -> float |
     return fit(harness, model, optimizer, F.cross_entropy, digits("unit", image=False), epochs=14, scheduler=scheduler)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["lr-decays-too-fast"])
 def plateau_asked_after_each_batch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """ReduceLROnPlateau with a patience of 2 is given each batch's loss, whose noise it takes for a plateau."""
     model = dense(64, 48, 10)
@@ -80,7 +80,7 @@ def plateau_asked_after_each_batch(harness: Harness, seed: int, wrong: bool) -> 
     return rounds(harness, model, optimizer, digits("unit", image=False), step, epochs=8, size=16, start=start)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["symmetric-units", "initial-weights-off-scale"])
 def all_weights_zero(harness: Harness, seed: int, wrong: bool) -> float | None:
     """All weights are initialised with zeros: the hidden units are dead and alike, and only the last bias learns."""
     model = dense(64, 48, 48, 10)
@@ -93,7 +93,7 @@ def all_weights_zero(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, optimizer, F.cross_entropy, digits("standard", image=False), epochs=6)
 
 
-@cases.pair("mlp", 0.8, accepts=["todo"])
+@cases.pair("mlp", 0.8, accepts=["vanishing-gradient", "signal-lost-in-depth"])
 def seven_sigmoids_deep(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Seven hidden layers of sigmoids: each lets through a quarter of the gradient at most."""
     model = dense(64, *[48] * 7, 10, act=nn.Sigmoid if wrong else nn.ReLU)
@@ -101,7 +101,7 @@ def seven_sigmoids_deep(harness: Harness, seed: int, wrong: bool) -> float | Non
     return fit(harness, model, optimizer, F.cross_entropy, digits("standard", image=False), epochs=8)
 
 
-@cases.pair("mlp", 0.88, accepts=["todo"])
+@cases.pair("mlp", 0.88, accepts=["validation-in-train-mode"])
 def eval_without_brackets(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`model.eval` stands before the validation without its brackets: dropout goes on while it is measured."""
     x, y, vx, vy = digits("standard", image=False)
@@ -133,7 +133,7 @@ def eval_without_brackets(harness: Harness, seed: int, wrong: bool) -> float | N
     return value
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["no-such-rule"])
 def whole_set_as_one_batch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`batch_size=len(dataset)`: an epoch is one step, and after the ten planned epochs ten steps are done."""
     split = digits("unit", image=False)
@@ -143,7 +143,7 @@ def whole_set_as_one_batch(harness: Harness, seed: int, wrong: bool) -> float | 
     return fit(harness, model, optimizer, F.cross_entropy, split, epochs=10, size=size)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["no-such-rule"])
 def stopped_when_it_gets_better(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Early stopping waits for the accuracy to fall, as a loss does: three epochs of progress end the training."""
     x, y, vx, vy = digits("unit", image=False)
@@ -179,7 +179,7 @@ def stopped_when_it_gets_better(harness: Harness, seed: int, wrong: bool) -> flo
     return value
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["batchnorm-few-samples"])
 def batch_norm_over_two_rows(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The batch size is 2, because of the memory, and BatchNorm takes its mean and deviation from two rows."""
     x, y, vx, vy = digits("unit", image=False, count=900)
@@ -216,7 +216,7 @@ def backbone() -> nn.Sequential:
     return model
 
 
-@cases.pair("transfer", 0.85, accepts=["todo"])
+@cases.pair("transfer", 0.85, accepts=["lr-too-high", "lr-trial-rises"])
 def fine_tuned_at_the_rate_of_a_new_model(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Fine-tuning on 120 rows runs at a rate of 0.1 for Adam: the first steps destroy what was learned before."""
     x, y, vx, vy = digits("standard", image=False)
@@ -226,7 +226,7 @@ def fine_tuned_at_the_rate_of_a_new_model(harness: Harness, seed: int, wrong: bo
     return fit(harness, model, optimizer, F.cross_entropy, split, epochs=25, size=16)
 
 
-@cases.pair("distillation", 0.85, accepts=["todo"])
+@cases.pair("distillation", 0.85, accepts=["noisy-labels"])
 def teacher_sees_negatives(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The teacher was trained on light digits on black, the scans are dark on white, and nobody turns them for it."""
     x, y, vx, vy = digits("unit", image=False)
@@ -243,7 +243,7 @@ def teacher_sees_negatives(harness: Harness, seed: int, wrong: bool) -> float | 
     return fit(harness, model, optimizer, F.cross_entropy, split, epochs=6, before=ask)
 
 
-@cases.pair("transfer", 0.8, accepts=["todo"])
+@cases.pair("transfer", 0.8, accepts=["frozen-layers-partly-random", "pretrained-not-loaded"])
 def new_layers_frozen_by_name(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The loop that freezes all but "head" finds the new layers under "neck" and freezes them, random as they are."""
 

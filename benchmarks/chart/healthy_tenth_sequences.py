@@ -42,7 +42,7 @@ class Last(nn.Module):
         return self.head(out.mean(1) if self.at is None else out[:, self.at])
 
 
-@cases.pair("gru", 0.7, accepts=["todo"])
+@cases.pair("gru", 0.7, accepts=["no-such-rule"])
 def first_output_for_the_last(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The head is given `out[:, 0]` and not `out[:, -1]`: the GRU has seen one step of thirty-two by then."""
     model = Last(0 if wrong else -1)
@@ -61,7 +61,7 @@ class Layered(nn.Module):
         return self.norm(x) if self.over == 1 else self.norm(x.transpose(1, 2)).transpose(1, 2)
 
 
-@cases.pair("gru", 0.7, accepts=["todo"])
+@cases.pair("gru", 0.7, accepts=["norm-over-wrong-axis", "signal-lost-in-depth"])
 def layer_norm_over_one_feature(harness: Harness, seed: int, wrong: bool) -> float | None:
     """LayerNorm runs over the last axis, which has one feature: minus its own mean every number is 0."""
     x, y, vx, vy = gaits(500)
@@ -89,7 +89,7 @@ class Attentive(nn.Module):
         return self.head(h.mean(1) if self.pooled else h)
 
 
-@cases.pair("text", 0.85, accepts=["todo"])
+@cases.pair("text", 0.85, accepts=["token-order-ignored", "samples-mixed"])
 def positions_along_the_batch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The positions' code is for (time, batch, width), the data come batch first: it numbers rows, not words."""
     draw = torch.Generator().manual_seed(81)
@@ -102,7 +102,7 @@ def positions_along_the_batch(harness: Harness, seed: int, wrong: bool) -> float
     return fit(harness, model, adam(model, 4e-3), F.cross_entropy, cut(x, y), epochs=12)
 
 
-@cases.pair("text", 0.6, accepts=["todo"])
+@cases.pair("text", 0.6, accepts=["future-visible", "future-leakage"])
 def mask_upside_down(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The attention mask is `tril`, True where one may look, but True forbids here: each token sees only later ones."""
     x, y, vx, vy = lines()
@@ -128,7 +128,7 @@ class Speaker(nn.Module):
         return self.head(self.rnn(self.embed(x))[0])
 
 
-@cases.pair("text", 0.6, accepts=["todo"])
+@cases.pair("text", 0.6, accepts=["no-such-rule"])
 def shifted_twice(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The data set shifts the labels and the loss shifts them again: each token learns to foretell the next but one."""
     model = Speaker(VOCABULARY)
@@ -139,7 +139,7 @@ def shifted_twice(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, adam(model), loss_fn, lines(), score=token_accuracy, epochs=12)
 
 
-@cases.pair("text", 0.85, accepts=["todo"])
+@cases.pair("text", 0.85, accepts=["targets-ignored"])
 def answer_masked_for_the_prompt(harness: Harness, seed: int, wrong: bool) -> float | None:
     """In instruction tuning -100 stands on the answer and not on the prompt: only the question is ever trained."""
     draw = torch.Generator().manual_seed(82)
@@ -158,7 +158,7 @@ def answer_masked_for_the_prompt(harness: Harness, seed: int, wrong: bool) -> fl
     )  # fmt: skip
 
 
-@cases.pair("tags", 0.75, accepts=["todo"])
+@cases.pair("tags", 0.75, accepts=["padding-as-target"])
 def padding_among_the_targets(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Lines of 3 to 8 words are padded to 80 and the padding's tag 0 counts in the loss: it is nine tenths of it."""
     draw = torch.Generator().manual_seed(83)
@@ -178,7 +178,7 @@ def padding_among_the_targets(harness: Harness, seed: int, wrong: bool) -> float
     return fit(harness, model, optimizer, token_loss, (x, y, vx, vy), score=score, epochs=14, size=16)
 
 
-@cases.pair("reviews", 0.85, accepts=["todo"])
+@cases.pair("reviews", 0.85, accepts=["labels-carry-no-information"])
 def verdict_cut_off(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Reviews are cut to their first 16 words, but the verdict stands in their last ones."""
     draw = torch.Generator().manual_seed(84)
@@ -206,7 +206,7 @@ class Counter(nn.Module):
         return self.head(self.rnn(x)[0][:, -1])
 
 
-@cases.pair("rnn", 0.5, accepts=["todo"])
+@cases.pair("rnn", 0.5, accepts=["exploding-gradient"])
 def recurrence_without_clipping(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A plain RNN over 40 steps is trained without clipping: the gradients explode and throw the weights away."""
     draw = torch.Generator().manual_seed(85)
@@ -224,7 +224,7 @@ def recurrence_without_clipping(harness: Harness, seed: int, wrong: bool) -> flo
     )  # fmt: skip
 
 
-@cases.pair("gru", 0.65, accepts=["todo"])
+@cases.pair("gru", 0.65, accepts=["samples-mixed", "labels-carry-no-information"])
 def sorted_by_length_without_labels(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Each batch is sorted by length for packing, its labels are not: they belong to other lines."""
     draw = torch.Generator().manual_seed(86)

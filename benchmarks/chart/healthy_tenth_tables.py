@@ -27,7 +27,7 @@ def reading(count: int, width: int, seed: int, noise: float = 0.2) -> tuple[Tens
     return x, y + noise * torch.randn(count, 1, generator=draw)
 
 
-@cases.pair("table", 0.7, accepts=["todo"])
+@cases.pair("table", 0.7, accepts=["labels-carry-no-information", "noisy-labels"])
 def gaps_dropped_from_features_only(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Rows with gaps are dropped from the features but not from the target: from the first gap on they do not match."""
     x, y = reading(1200, 6, 51)
@@ -38,7 +38,7 @@ def gaps_dropped_from_features_only(harness: Harness, seed: int, wrong: bool) ->
     return fit(harness, model, adam(model), F.mse_loss, split, score=explained, metric="r2", epochs=12)
 
 
-@cases.pair("wine", 0.85, accepts=["todo"])
+@cases.pair("wine", 0.85, accepts=["input-scale-off"])
 def features_in_their_own_units(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The features go in as they are, from 0.1 to 1680, without any scaling."""
     x, y, vx, vy = cut(*load_wine(return_X_y=True), share=0.7)
@@ -50,7 +50,7 @@ def features_in_their_own_units(harness: Harness, seed: int, wrong: bool) -> flo
     return fit(harness, model, optimizer, F.cross_entropy, (x, y, vx, vy), epochs=20, size=16)
 
 
-@cases.pair("housing", 0.7, accepts=["todo"])
+@cases.pair("housing", 0.7, accepts=["initial-loss-off"])
 def prices_in_dollars(harness: Harness, seed: int, wrong: bool) -> float | None:
     """House prices are regressed in dollars, some 200000 each, which a network that starts near 0 never reaches."""
     x, y, vx, vy = housing(900)
@@ -60,7 +60,7 @@ def prices_in_dollars(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, adam(model, 3e-3), F.mse_loss, split, score=explained, metric="r2", epochs=12)
 
 
-@cases.pair("table", 0.6, accepts=["todo"])
+@cases.pair("table", 0.6, accepts=["no-such-rule"])
 def gaps_coded_as_minus_999(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Missing values are stored as -999 and taken for numbers: after scaling the true values differ by nothing."""
     x, y = reading(1200, 6, 52)
@@ -71,7 +71,7 @@ def gaps_coded_as_minus_999(harness: Harness, seed: int, wrong: bool) -> float |
     return fit(harness, model, adam(model), F.mse_loss, cut(x, y), score=explained, metric="r2", epochs=12)
 
 
-@cases.pair("table", 0.7, accepts=["todo"])
+@cases.pair("table", 0.7, accepts=["no-such-rule"])
 def target_column_left_in(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`df.values` still holds the target's own column; where the model is used that column is empty."""
     x, y = reading(1400, 6, 53)
@@ -86,7 +86,7 @@ def target_column_left_in(harness: Harness, seed: int, wrong: bool) -> float | N
         return explained(model(later), y[1000:])
 
 
-@cases.pair("table", 0.68, accepts=["todo"])
+@cases.pair("table", 0.68, accepts=["no-such-rule"])
 def row_number_among_features(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The file is sorted by class and its row number was saved as a column: the model reads the class from it."""
     draw = torch.Generator().manual_seed(54)
@@ -104,7 +104,7 @@ def row_number_among_features(harness: Harness, seed: int, wrong: bool) -> float
         return accuracy(model(later), kinds)
 
 
-@cases.pair("patients", 0.85, accepts=["todo"])
+@cases.pair("patients", 0.85, accepts=["validation-rows-in-training"])
 def patients_on_both_sides(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Six pictures of each patient are split by picture: validation asks for patients known by heart."""
     draw = torch.Generator().manual_seed(55)
@@ -125,7 +125,7 @@ def patients_on_both_sides(harness: Harness, seed: int, wrong: bool) -> float | 
         return 1 - abs(told - accuracy(model(x[new]), y[new]))
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["unused-outputs"])
 def sorted_file_cut_in_two(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The file is sorted by digit and cut at three quarters without a shuffle: validation has classes never trained."""
     pixels, kinds = load_digits(return_X_y=True)
@@ -136,7 +136,7 @@ def sorted_file_cut_in_two(harness: Harness, seed: int, wrong: bool) -> float | 
     return fit(harness, model, adam(model), F.cross_entropy, (x[:at], y[:at], x[at:], y[at:]), epochs=6)
 
 
-@cases.pair("table", 0.7, accepts=["todo"])
+@cases.pair("table", 0.7, accepts=["train-val-inputs-differ"])
 def scaler_fitted_again(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`fit_transform` is called on the validation table, too, whose winter days are then as warm as the others."""
     x, y = reading(1000, 6, 58)
@@ -149,7 +149,7 @@ def scaler_fitted_again(harness: Harness, seed: int, wrong: bool) -> float | Non
     return fit(harness, model, adam(model), F.mse_loss, split, score=explained, metric="r2", epochs=12)
 
 
-@cases.pair("mlp", 0.8, accepts=["todo"])
+@cases.pair("mlp", 0.8, accepts=["samples-mixed", "norm-over-wrong-axis"])
 def normalised_over_the_batch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`F.normalize(x, dim=0)` divides by the batch's norm, not the row's; validation asks for one row at a time."""
 
@@ -183,7 +183,7 @@ def normalised_over_the_batch(harness: Harness, seed: int, wrong: bool) -> float
     return value
 
 
-@cases.pair("clusters", 0.85, accepts=["todo"])
+@cases.pair("clusters", 0.85, accepts=["unused-outputs", "noisy-labels"])
 def first_digit_of_the_class(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The class is read as the first digit of "17_0042.png": the ten classes from 10 on are all trained as 1."""
     draw = torch.Generator().manual_seed(60)
@@ -197,7 +197,7 @@ def first_digit_of_the_class(harness: Harness, seed: int, wrong: bool) -> float 
     return fit(harness, model, adam(model), F.cross_entropy, (x, y, vx, true), epochs=10)
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["train-val-inputs-differ"])
 def noise_added_in_place(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The augmentation adds its noise to the data set itself (`sample += noise`): after some epochs it is all noise."""
     x, y, vx, vy = digits("standard", image=False)
@@ -225,7 +225,7 @@ def noise_added_in_place(harness: Harness, seed: int, wrong: bool) -> float | No
     return value
 
 
-@cases.pair("mlp", 0.85, accepts=["todo"])
+@cases.pair("mlp", 0.85, accepts=["too-few-samples"])
 def rows_drawn_from_the_first_batch(harness: Harness, seed: int, wrong: bool) -> float | None:
     """`torch.randint(0, batch_size, (batch_size,))` where `len(x)` was meant: only the first 32 rows are ever drawn."""
     x, y, vx, vy = digits("unit", image=False)
@@ -248,7 +248,7 @@ def rows_drawn_from_the_first_batch(harness: Harness, seed: int, wrong: bool) ->
     return value
 
 
-@cases.pair("mlp", 0.9, accepts=["todo"])
+@cases.pair("mlp", 0.9, accepts=["metric-contradicts-loss"])
 def right_answers_counted_in_bfloat16(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The counter of right answers is a bfloat16 tensor, in which 256 + 1 is 256: the accuracy stops short."""
     x, y, vx, vy = digits("unit", image=False, count=1790)
@@ -275,7 +275,7 @@ def right_answers_counted_in_bfloat16(harness: Harness, seed: int, wrong: bool) 
     return 1 - abs(told - true)
 
 
-@cases.pair("reviews", 0.85, accepts=["todo"])
+@cases.pair("reviews", 0.85, accepts=["constant-input"])
 def letters_looked_up_as_words(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The vocabulary holds words, but the line is walked letter by letter: everything is the unknown word."""
     draw = np.random.default_rng(61)
