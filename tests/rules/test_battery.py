@@ -25,6 +25,7 @@ from tests.rules import (
     run_data_injections,
     run_depth_injections,
     run_injections,
+    run_input_injections,
     run_loop_injections,
     run_loss_injections,
     run_trial_injections,
@@ -45,6 +46,7 @@ WINGS = {
     "run, depth": run_depth_injections,
     "data of a run": run_data_injections,
     "boxes of a run": run_boxes_injections,
+    "inputs of a run": run_input_injections,
     "evaluation": evaluation_injections,
     "joint": joint_injections,
     "label errors": label_error_injections,
@@ -52,6 +54,7 @@ WINGS = {
 Subject = Callable[[Path], list[Any]]
 SICK: Mapping[str, Subject] = {name: make for wing in WINGS.values() for name, make in wing.SICK.items()}
 ALSO: Mapping[str, set[str]] = {name: also for wing in WINGS.values() for name, also in wing.ALSO.items()}
+MORE: Mapping[str, tuple[str, Subject]] = run_input_injections.MORE
 CLEAN: Mapping[str, Subject] = {f"{w}:{name}": make for w, m in WINGS.items() for name, make in m.CLEAN.items()}
 
 
@@ -79,6 +82,12 @@ def test_fires_on_its_defect_and_on_nothing_it_did_not_cause(name: str, tmp_path
         assert all(f.fix and f.fix.title for f in mine), f"{name} names no remedy"
     if name not in ALSO:
         assert any(f.caused_by is None for f in mine), f"{name} was explained away by {[f.rule for f in others]}"
+
+
+@pytest.mark.parametrize("what", sorted(MORE))
+def test_fires_on_another_form_of_its_defect(what: str, tmp_path: Path) -> None:
+    name, make = MORE[what]
+    assert [f.rule for f in verdict_on(make(tmp_path), tmp_path).roots] == [name]
 
 
 @pytest.mark.parametrize("name", sorted(CLEAN))

@@ -25,17 +25,33 @@ STRUCTURAL = frozenset(
 """Operators that only arrange values; they are looked through. (A mean keeps a range of values.)"""
 
 
+REDUCING = STRUCTURAL | {"sum", "div", "mul", "neg"}
+"""Operators between the loss of each sample and the number that is differentiated."""
+
+
 def made_by(x: Tensor) -> str | None:
     """The operator that made `x`, as autograd knows it: "tanh", "softmax", "addmm"; None without a graph."""
-    node: Any = x.grad_fn
+    return _operator(x.grad_fn, STRUCTURAL)[0]
+
+
+def loss_operators(loss: Tensor) -> list[str]:
+    """The operator that made the loss before it was averaged, and the one that made its first input: "ctcloss",
+    "logsoftmax". Empty without a graph, or where the loss is of several terms."""
+    name, node = _operator(loss.grad_fn, REDUCING)
+    before = _operator(node.next_functions[0][0], STRUCTURAL)[0] if node is not None and node.next_functions else None
+    return [name, before] if name and before else []
+
+
+def _operator(node: Any, through: frozenset[str]) -> tuple[str | None, Any]:
+    """Name and node of the first operator that is not one of those looked through."""
     for _ in range(8):
         if node is None:
-            return None
+            break
         name = type(node).__name__.removesuffix("0").removesuffix("Backward").lower().replace("_", "")
-        if name not in STRUCTURAL:
-            return name
+        if name not in through:
+            return name, node
         node = node.next_functions[0][0] if node.next_functions else None
-    return None
+    return None, None
 
 
 def describe(x: Tensor, role: str) -> dict[str, Any]:
@@ -82,6 +98,7 @@ def describe(x: Tensor, role: str) -> dict[str, Any]:
             ).tolist()
     if role == "input" and part.dim() >= 3:
         row["wrapped"] = wrapped(clean)
+        row["interleaved"] = interleaved(clean)
     if role == "target" and whole.dim() == 2 and not whole.is_floating_point() and whole.shape[1] >= 4:
         row["trailing_value"], row["trailing"] = trailing(whole[:rows])
     return row
@@ -132,6 +149,25 @@ def wrapped(images: Tensor) -> float | None:
         float(((codes + s) % CODES).diff(dim=-1).abs().mean()) for s in range(0, CODES, CODES // SHIFTS)
     ]  # fmt: skip
     return 1 - min(rough) / rough[0] if rough[0] > 0 else None
+
+
+def interleaved(images: Tensor) -> float | None:
+    """How surely images (N, C, H, W) hold pixels after pixels, as files do, and not one plane for each channel.
+
+    `view` keeps the order in memory, where `permute` was meant: then numbers C apart are of one channel of neighbours
+    and nearer to each other than numbers side by side, and so are those C W apart (one pixel above the other) and those
+    W apart. The value is the smaller of the two savings, below 1; planes of pictures have one below 0. None unless
+    there are 3 or 4 channels of at least 8 x 8.
+    """
+    if images.dim() != 4 or images.shape[1] not in (3, 4) or min(images.shape[2:]) < 8:
+        return None
+    channels, wide = images.shape[1], images.shape[3]
+    flat = images[: max(PIXELS // images[0].numel(), 2)].flatten(1)
+    beside, apart, above, rows = (
+        (flat[:, k:] - flat[:, :-k]).abs().mean() for k in (1, channels, channels * wide, wide)
+    )
+    near, far = torch.stack([apart / beside.clamp_min(1e-12), above / rows.clamp_min(1e-12)]).tolist()
+    return 1 - max(near, far)
 
 
 def trailing(ids: Tensor) -> tuple[int | None, float | None]:

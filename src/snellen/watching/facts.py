@@ -138,6 +138,10 @@ BATCHES: Schema = {
     "log_column_sum_off": (pl.Float64(), "the same over axis 0"),
     "nonfinite_at": (pl.List(pl.Int64()), "first samples (at most 5) that hold NaN or infinity"),
     "wrapped": (pl.Float64(), "of byte images: roughness saved when the circle of 256 values is cut elsewhere, 0..1"),
+    "interleaved": (
+        pl.Float64(),
+        "of images: saving in the difference of neighbours when read as pixels after pixels; below 0 for planes",
+    ),
     "trailing": (
         pl.Float64(),
         "of targets (N, T): share of positions in runs of one id that fill the rows' ends, 0..1",
@@ -242,6 +246,9 @@ class RunFacts(Facts):
     "nan" where it was always that; of name "" with `part` (mse, l1, smooth-l1), `target`, `rest` (largest share of what
     is left), `output` and `against` where a distance is the larger part of a sum; empty when none fits or outputs and
     targets were not given."""
+    loss_operators: list[str] = field(default_factory=list)
+    """Autograd's names of what made the loss of the samples and of what made its input: ctcloss, logsoftmax. Empty
+    where the loss was told as a number or has several terms."""
     initial_loss_expected: float | None = None
     """What the loss should be before learning: ln C for cross-entropy; None when theory says nothing."""
     trainable_params: int = 0

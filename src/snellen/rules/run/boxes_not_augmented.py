@@ -20,7 +20,9 @@ class BoxesNotAugmented(Rule):
     Contrast is the difference between mean grey inside and around a box. In an image whose mirrored boxes have 1.5
     times the contrast of the given ones these fit better mirrored. Fires when the share of such images along one axis
     is at least `share` above that along the other and `z` standard errors, or when all boxes mirrored, or with x and
-    y swapped, have `gain` times the contrast of the given ones at `t` standard errors.
+    y swapped, have `gain` times the contrast of the given ones at `t` standard errors. Where a target is one box, an
+    image that comes mirrored is known again by sums over mirrored pixels, and `stayed` of at least `images` of these
+    had the same box in every orientation.
 
     ## Example
         boxes-not-augmented in 32 % of the images the boxes fit better when mirrored left to right
@@ -55,6 +57,10 @@ class BoxesNotAugmented(Rule):
         """Contrast of the other reading over that of the given one."""
         t: float = 8.0
         """The same in standard errors of the paired difference."""
+        images: int = 8
+        """Images with one box that came in more than one orientation."""
+        stayed: float = 0.9
+        """Share of them whose box never changed; sound programs have 0."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -63,12 +69,20 @@ class BoxesNotAugmented(Rule):
         reading = better["detail"] if better and better["of"] > o.t and better["value"] > o.gain * given else ""
         all_turned = reading.startswith(("mirrored", "x and y"))
         part = some is not None and some["value"] >= o.share and some["of"] >= o.z
-        if not all_turned and not (part and not reading):
+        known = measure(run, "unturned-targets")
+        again = known is not None and known["detail"] == "boxes" and known["of"] >= o.images
+        stayed = again and known is not None and known["value"] >= o.stayed
+        if not all_turned and not (part and not reading) and not stayed:
             return
         if all_turned and better:
             what = (
                 f"target boxes have contrast {given:.2f} with their surroundings and "
                 f"{better['value']:.2f} when {reading}"
+            )
+        elif stayed and known is not None:
+            what = (
+                f"{known['value']:.0%} of {known['of']:.0f} images that came mirrored (limit {o.stayed:.0%}) had "
+                "the box of the image as it was"
             )
         else:
             assert some is not None

@@ -6,6 +6,13 @@ from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, Rul
 from snellen.rules.run._loss import form, made_by, rows
 from snellen.watching.facts import RunFacts
 
+CTC = ("ctcloss", "cudnnctcloss", "mkldnnctcloss")
+RAW = (
+    "addmm", "mm", "bmm", "baddbmm", "convolution", "relu", "tanh", "sigmoid", "softmax", "gelu", "silu", "leakyrelu",
+    "nativelayernorm", "nativebatchnorm",
+)  # fmt: skip
+"""Operators that do not end in logarithms of probabilities."""
+
 
 class NllWithoutLogSoftmax(Rule):
     """The negative log-likelihood gets numbers that are no logarithms of probabilities.
@@ -20,7 +27,8 @@ class NllWithoutLogSoftmax(Rule):
     ## How it is computed
     The loss equals the mean or sum of -output[target] in every batch that was looked at. Log-probabilities, whose
     cross-entropy is the same number, are told from it by their exponentials, which sum to 1. They are called
-    probabilities when rows sum to 1 within `tolerance`.
+    probabilities when rows sum to 1 within `tolerance`. Of a CTC loss, which has no such form, autograd tells what made
+    its input: a matrix product or an activation is no log_softmax.
 
     ## Example
         nll-without-log-softmax NLLLoss gets raw outputs (-0.4 to 0.5); it falls without bound
@@ -48,6 +56,17 @@ class NllWithoutLogSoftmax(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         known = form(run)
+        if run.loss_operators and run.loss_operators[0] in CTC and run.loss_operators[1] in RAW:
+            yield Finding(
+                message=(
+                    f"the CTC loss gets what {run.loss_operators[1]} made (limit: log_softmax), no log-probabilities: "
+                    "it has no lower bound and falls by making outputs larger"
+                ),
+                place=Place(layer="output"),
+                evidence={"operators": run.loss_operators},
+                fix=Fix(FixSafety.UNSAFE, "outputs.log_softmax(-1) before the CTC loss"),
+            )
+            return
         if known.get("name") != "nll" or known["before"] not in ("", "softmax") or known["sign"] < 0:
             return
         outputs = rows(run, "output")

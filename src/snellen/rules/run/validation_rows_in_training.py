@@ -22,7 +22,8 @@ class ValidationRowsInTraining(Rule):
     training data beside the validation set gives batches of one kind. Silent when training has fewer than `rows`
     different rows or no more than one batch (fitted on purpose, or a graph of which some nodes are held out), and
     when rows repeat within validation batches by themselves: below `own`, or, for rows of fewer than `values`
-    numbers, a third as often.
+    numbers, a third as often, unless one column alone tells nearly all rows apart (`unique`): then equal rows are
+    copies.
 
     ## Example
         validation-rows-in-training 47 % of 400 validation rows are training rows
@@ -55,6 +56,8 @@ class ValidationRowsInTraining(Rule):
         """Numbers in a row; shorter rows may be equal by chance."""
         least: int = 4
         """Numbers in a row below which equal rows are no sign, as with pairs of ids."""
+        unique: float = 0.9
+        """Different values of one column over different rows."""
         own: float = 0.5
         """Share of different rows in a validation batch below which rows repeat by nature."""
 
@@ -65,7 +68,8 @@ class ValidationRowsInTraining(Rule):
             return
         if number(run, "row-values", "training") < o.least:
             return
-        short = number(run, "row-values", "training") < o.values
+        copies = number(run, "row-own-values", "training") >= o.unique
+        short = number(run, "row-values", "training") < o.values and not copies
         if not number(run, "batch-distinct", "validation") >= max(o.own, 1 - row["value"] / 3 if short else 0.0):
             return
         # One batch over and over: fitted on purpose, or a whole graph of which some nodes are held out.

@@ -19,6 +19,7 @@ from snellen.watching.observers.scalers import Scalers
 from snellen.watching.observers.schedules import Schedules
 from snellen.watching.observers.structure import Structure
 from snellen.watching.observers.trials import Trials
+from snellen.watching.observers.turns import Turns
 
 ALL: tuple[type[Observer], ...] = (
     Blame,
@@ -39,5 +40,6 @@ ALL: tuple[type[Observer], ...] = (
     Schedules,
     Structure,
     Trials,
+    Turns,
 )
 """Every observer, in the order in which they look at a batch."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snellen.watching.batch_measures import loss_operators
 from snellen.watching.loss_fit import Look, fit, look, main_part
 from snellen.watching.loss_forms import values
 from snellen.watching.nests import named_tensors
@@ -45,6 +46,7 @@ class LossObserver:
         self._form: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
         self._done = False
+        self._operators: list[str] = []
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Nothing to hook: everything it sees comes with `batch`."""
@@ -54,6 +56,8 @@ class LossObserver:
 
     def batch(self, batch: Batch) -> None:
         """Look at one training step."""
+        if not self._operators and batch.step < FIRST and isinstance(batch.loss, Tensor):
+            self._operators = loss_operators(batch.loss)
         if self._done or batch.phase != "training" or batch.outputs is None or batch.loss is None:
             return
         outputs = _numbers(batch.outputs)
@@ -131,17 +135,20 @@ class LossObserver:
         return about | self._given(about)
 
     def facts(self) -> Mapping[str, Any]:
-        """`loss_form`: what `loss_fit.fit` describes, with `output` and `against`, names of tensors; or `main_part`."""
+        """`loss_form`: what `loss_fit.fit` describes, with `output` and `against`, names of tensors; or `main_part`;
+        and `loss_operators`."""
         form = self._form or self._kept
-        return {"loss_form": dict(form)} if form else {}
+        return ({"loss_form": dict(form)} if form else {}) | {"loss_operators": self._operators}
 
     def state_dict(self) -> dict[str, Any]:
         """The form, if there is one; the looks that led to it are not kept."""
-        return {"form": dict(self._form), "kept": dict(self._kept), "seen": self._seen, "done": self._done}
+        return {"form": dict(self._form), "kept": dict(self._kept), "seen": self._seen, "done": self._done,
+                "operators": self._operators}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self._form, self._kept = dict(state["form"]), dict(state["kept"])
+        self._operators = list(state.get("operators", []))
         self._seen, self._done = state["seen"], state["done"] or bool(state["form"])
 
 

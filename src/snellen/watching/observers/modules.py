@@ -10,7 +10,7 @@ from torch import Tensor, nn
 SETTINGS = (
     "p", "momentum", "eps", "num_features", "normalized_shape", "kernel_size", "stride", "padding_idx", "embedding_dim",
     "in_features", "out_features", "in_channels", "out_channels", "hidden_size", "num_heads", "embed_dim", "affine",
-    "track_running_stats", "bidirectional",
+    "track_running_stats", "bidirectional", "batch_first",
 )  # fmt: skip
 """Attributes that are kept where they are plain values."""
 DEFAULT_SPREAD = 0.1

@@ -1,12 +1,14 @@
 """What the samples of a run say as a whole; the rows of `measures` that `SampleObserver` gives.
 
 * `rows-distinct` value: different rows, of: rows seen. `batch-distinct` median share of different rows in a batch, of:
-  median rows. `row-values`: numbers in a row. `rows-under-two-labels` share of the different rows that came with more
-  than one label.
+  median rows. `row-values`: numbers in a row. `row-own-values` different values in the column that has most of them,
+  over the different rows: 1 where one column tells all rows apart. `rows-under-two-labels` share of the different rows
+  that came with more than one label.
 * `validation-rows-trained-on` share of the different validation rows that training saw before, of: their number (rows
   that a pass without gradients chose for training came the other way round); `trained-rows-validated` the share of
   training rows validated; `validation-batches-mixed` share of the validation batches of which training had seen some
-  rows and not others.
+  rows and not others. A test after the last step is left out where there were validations before.
+* `first-sight-accuracy`, `first-sight-majority` and `answer-column`: see `sample_answers`.
 * `input-mean`, `input-std`, `input-min`, `input-max`; `layer-mean`, `layer-std`, `layer-rms` of what the first layer
   with weights got at its first call (detail: its name), unless a normalising layer comes before it.
 * `channel-mean`, `channel-std` by phase and index; `channel-shift` (of: its z), `channel-spread` (and
@@ -29,13 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snellen.watching.observers.sample_answers import LEAST_ROWS, answer_column, compared, first_sight, row
+
 Array = NDArray[Any]
 ROUNDS = range(2, 9)
 """Numbers of loader workers that are tried."""
 NEIGHBOURS = 5
 """Rows most like one from whose numbers its own is guessed."""
-LEAST_ROWS = 100
-"""Rows below which labels and inputs are not compared."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ def measures(seen: Seen, recent: Sequence[Mapping[str, Any]], leaf: Mapping[str,
     for part in (
         _repeats(train),
         _leak(batches),
+        first_sight(batches),
+        answer_column(train),
         _scale(train, leaf),
         _channels(train, val),
         _neighbours(train),
@@ -68,19 +72,21 @@ def _array(value: Any) -> Any:
     return value.cpu().numpy() if isinstance(value, Tensor) else value
 
 
-def _row(measure: str, value: float, of: float | None = None, **more: Any) -> dict[str, Any]:
-    return {"measure": measure, "value": float(value), "of": None if of is None else float(of), **more}
-
-
 def _repeats(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     if not train:
         return
     prints = np.concatenate([b["prints"] for b in train])
-    yield _row("rows-distinct", len(np.unique(prints)), len(prints), phase="training")
+    yield row("rows-distinct", len(np.unique(prints)), len(prints), phase="training")
     own = [len(np.unique(b["prints"])) / len(b["prints"]) for b in train]
     size = float(np.median([len(b["prints"]) for b in train]))
-    yield _row("batch-distinct", float(np.median(own)), size, phase="training", step=train[int(np.argmin(own))]["step"])
-    yield _row("row-values", train[0]["features"], phase="training")
+    yield row("batch-distinct", float(np.median(own)), size, phase="training", step=train[int(np.argmin(own))]["step"])
+    yield row("row-values", train[0]["features"], phase="training")
+    values, kept = compared(train, "prints")
+    if len(values):
+        rows = values[np.unique(kept, return_index=True)[1]]
+        ordered = np.sort(rows, axis=0)
+        most = ((np.diff(ordered, axis=0) != 0).sum(0) + 1).max()
+        yield row("row-own-values", most / len(rows), len(rows), phase="training")
     labelled = [b for b in train if "labels" in b]
     if labelled:
         first: dict[int, float] = {}
@@ -90,7 +96,7 @@ def _repeats(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
                 if first.setdefault(p, y) != y:
                     two.setdefault(p, b["step"])
         step = min(two.values(), default=None)
-        yield _row("rows-under-two-labels", len(two) / len(first), len(first), phase="training", step=step)
+        yield row("rows-under-two-labels", len(two) / len(first), len(first), phase="training", step=step)
 
 
 def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -99,11 +105,16 @@ def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     if not train or not val:
         return
     own = [len(np.unique(b["prints"])) / len(b["prints"]) for b in val]
-    yield _row("batch-distinct", float(np.median(own)), phase="validation")
+    yield row("batch-distinct", float(np.median(own)), phase="validation")
+    last = max(at for at, b in enumerate(batches) if b["phase"] == "training")
+    during = [b for b in batches[:last] if b["phase"] == "validation"]
+    # A test after the last step is of other rows than those that the epochs were chosen on.
+    if during:
+        batches, val = batches[: last + 1], during
     trained, first = _first_trained(batches)
     held = np.concatenate([b["prints"] for b in val])
     distinct = np.unique(held)
-    yield _row("rows-distinct", len(distinct), len(held), phase="validation")
+    yield row("rows-distinct", len(distinct), len(held), phase="validation")
     before: list[Array] = []
     for at, b in enumerate(batches):
         if b["phase"] == "validation":
@@ -114,9 +125,9 @@ def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     share = len(leaked) / len(distinct)
     # Short rows of few ids meet by chance, in training, too: that says nothing of the split.
     met = _met_by_chance(train, len(trained)) if all(b.get("ids") for b in (*train, *val)) else 0.0
-    yield _row("validation-rows-trained-on", 0.0 if met >= share / 4 else share, len(distinct))
-    yield _row("trained-rows-validated", float(np.isin(trained, distinct).mean()), len(trained))
-    yield _row("validation-batches-mixed", float(((shares > 0.02) & (shares < 0.98)).mean()), len(val))
+    yield row("validation-rows-trained-on", 0.0 if met >= share / 4 else share, len(distinct))
+    yield row("trained-rows-validated", float(np.isin(trained, distinct).mean()), len(trained))
+    yield row("validation-batches-mixed", float(((shares > 0.02) & (shares < 0.98)).mean()), len(val))
 
 
 def _met_by_chance(train: Sequence[Mapping[str, Any]], different: int) -> float:
@@ -146,11 +157,11 @@ def _scale(train: Sequence[Mapping[str, Any]], leaf: Mapping[str, Any] | None) -
         bounds = np.array([b["bounds"] for b in rows])
         numbers = (mean, max(square - mean**2, 0) ** 0.5, bounds[:, 0].min(), bounds[:, 1].max())
         for name, value in zip(("mean", "std", "min", "max"), numbers, strict=True):
-            yield _row(f"input-{name}", value, sum(len(b["mean"]) for b in rows), phase="training")
+            yield row(f"input-{name}", value, sum(len(b["mean"]) for b in rows), phase="training")
     if leaf is not None:
         mean, std, low, high, rms = (float(v) for v in _array(leaf["numbers"]))
         for name, value in (("mean", mean), ("std", std), ("min", low), ("max", high), ("rms", rms)):
-            yield _row(f"layer-{name}", value, detail=leaf["layer"], step=0)
+            yield row(f"layer-{name}", value, detail=leaf["layer"], step=0)
 
 
 def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -174,8 +185,8 @@ def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any
             unsure = squares.std(0) / np.maximum(squares.mean(0), 1e-24) / max(len(squares), 1) ** 0.5
         sides.append((means, mean, std, unsure))
         for c, (m, s) in enumerate(zip(mean, std, strict=True)):
-            yield _row("channel-mean", m, len(means), phase=phase, index=c)
-            yield _row("channel-std", s, len(means), phase=phase, index=c)
+            yield row("channel-mean", m, len(means), phase=phase, index=c)
+            yield row("channel-std", s, len(means), phase=phase, index=c)
     (t_rows, t_mean, t_std, t_unsure), (v_rows, v_mean, v_std, v_unsure) = sides
     if t_mean.shape != v_mean.shape or len(t_rows) < 16 or len(v_rows) < 16:
         return
@@ -183,16 +194,16 @@ def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any
     unit = np.maximum(np.where(t_std > 0, t_std, v_std), 1e-12)
     for c in range(len(t_mean)):
         gap = float(v_mean[c] - t_mean[c])
-        yield _row("channel-shift", gap / unit[c], gap / error[c], index=c)
+        yield row("channel-shift", gap / unit[c], gap / error[c], index=c)
         if t_std[c] > 0:
-            yield _row("channel-spread", v_std[c] / t_std[c], len(v_rows), index=c)
+            yield row("channel-spread", v_std[c] / t_std[c], len(v_rows), index=c)
             # The logarithm of a deviation is off by half of what its square is off.
             off = max(float(np.hypot(t_unsure[c], v_unsure[c])) / 2, 1e-12)
-            yield _row("channel-spread-z", abs(np.log(max(v_std[c] / t_std[c], 1e-24))) / off, index=c)
+            yield row("channel-spread-z", abs(np.log(max(v_std[c] / t_std[c], 1e-24))) / off, index=c)
     if len(t_mean) == 3:
         straight = np.abs((v_mean - t_mean) / error).max()
         turned = np.abs((v_mean[::-1] - t_mean) / np.sqrt(t_rows.var(0) / len(t_rows) + 1e-24)).max()
-        yield _row("channels-reversed", turned / max(straight, 1e-9), straight)
+        yield row("channels-reversed", turned / max(straight, 1e-9), straight)
 
 
 def _labels(batches: Sequence[Mapping[str, Any]], count: int) -> Array | None:
@@ -215,16 +226,16 @@ def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     labels = labels[first]
     shares = np.unique(labels, return_counts=True)[1] / max(len(labels), 1)
     if len(shares) > 1:
-        yield _row("label-entropy", float(-(shares * np.log(shares)).sum()), len(labels))
-        yield _row("label-majority", float(shares.max()), len(shares))
+        yield row("label-entropy", float(-(shares * np.log(shares)).sum()), len(labels))
+        yield row("label-majority", float(shares.max()), len(shares))
     good = np.isfinite(values).all(1)
     values, labels = values[good][:1024], labels[good][:1024]
     count, chance = len(values), float((shares**2).sum())
     if count < LEAST_ROWS or len(shares) < 2 or len(shares) > count / 20:
         return
     agree = float((labels[_distances(values).argmin(1)] == labels).mean())
-    yield _row("neighbour-lift", (agree - chance) / (1 - chance), count)
-    yield _row("neighbour-z", (agree - chance) / np.sqrt(chance * (1 - chance) / count), count)
+    yield row("neighbour-lift", (agree - chance) / (1 - chance), count)
+    yield row("neighbour-z", (agree - chance) / np.sqrt(chance * (1 - chance) / count), count)
 
 
 def _near_numbers(values: Array, numbers: Array) -> Iterator[dict[str, Any]]:
@@ -234,9 +245,9 @@ def _near_numbers(values: Array, numbers: Array) -> Iterator[dict[str, Any]]:
         return
     near = np.argpartition(_distances(values), NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
     guess = numbers[near].mean(1)
-    yield _row("label-variance", float(numbers.var()), len(numbers))
+    yield row("label-variance", float(numbers.var()), len(numbers))
     if guess.std() > 0:
-        yield _row("neighbour-correlation", float(np.corrcoef(guess, numbers)[0, 1]), len(numbers))
+        yield row("neighbour-correlation", float(np.corrcoef(guess, numbers)[0, 1]), len(numbers))
 
 
 def _distances(values: Array) -> Array:
@@ -283,7 +294,7 @@ def _places(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         if best is None or z > best[1]:
             best = (effect, z, width)
     if best:
-        yield _row("places-alike", best[0], best[1], index=best[2], phase="training")
+        yield row("places-alike", best[0], best[1], index=best[2], phase="training")
 
 
 def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -304,8 +315,8 @@ def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         return
     limit = np.array([own[labels == k].mean() if (labels == k).any() else np.inf for k in range(classes)])
     sure = (top >= limit[guess]) & (guess != labels)
-    yield _row("late-accuracy", float((guess == labels).mean()), len(labels))
-    yield _row("confident-disagreement", float(sure.mean()), len(labels))
+    yield row("late-accuracy", float((guess == labels).mean()), len(labels))
+    yield row("confident-disagreement", float(sure.mean()), len(labels))
     present = np.flatnonzero(np.isfinite(limit))
     cells = len(present) * (len(present) - 1)
     if sure.sum() >= 20 and cells > 2:
@@ -314,4 +325,4 @@ def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         counts = pairs[np.ix_(present, present)][~np.eye(len(present), dtype=bool)]
         expected = counts.sum() / cells
         uneven = (((counts - expected) ** 2).sum() / expected - (cells - 1)) / counts.sum()
-        yield _row("disagreement-unevenness", uneven, int(sure.sum()))
+        yield row("disagreement-unevenness", uneven, int(sure.sum()))

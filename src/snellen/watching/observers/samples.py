@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from snellen.watching.models import roots
 from snellen.watching.observers.observer import Batch, Context
+from snellen.watching.observers.prints import factors, row_prints
 from snellen.watching.observers.sample_measures import Seen, measures
 from snellen.watching.probes import first_tensor
 
@@ -116,10 +117,12 @@ class SampleObserver:
         """Prints of the batches that wait, and loss, guess and confidence of their samples."""
         waiting, self._waiting = self._waiting, []
         for record, values, out in waiting:
-            record["prints"] = _prints(values, self._pick(record["features"], values.device)[1])
+            record["prints"] = row_prints(values, self._pick(record["features"], values.device)[1])
             self._seen.batches.append(record)
             if out is not None:
-                self._judge(out, record["labels"], record["prints"])
+                record["right"] = out.argmax(1) == record["labels"]
+                if out.shape[1] > 2:
+                    self._judge(out, record["labels"], record["prints"])
 
     def _judge(self, out: Tensor, labels: Tensor, prints: Tensor) -> None:
         shares = (out >= 0).all() & ((out.sum(1) - 1).abs() < 1e-3).all()
@@ -143,9 +146,7 @@ class SampleObserver:
         if key not in self._picks:
             taken = min(features, VALUES)
             where = torch.linspace(0, features - 1, taken, dtype=torch.float64).round().long()
-            # Odd factors that differ from place to place: a sum that wraps round is a print of values and order.
-            factors = (torch.arange(1, taken + 1) * 0x9E3779B97F4A7C1 + 0x7F4A7C15) | 1
-            self._picks[key] = (where.to(device), factors.to(device))
+            self._picks[key] = (where.to(device), factors(taken).to(device))
         return self._picks[key]
 
     def detach(self) -> None:
@@ -203,16 +204,9 @@ def _rows_of(inputs: Any) -> Tensor | None:
 def _scores(outputs: Any, count: int) -> Tensor | None:
     """A copy of the outputs, (N, C) float32, where they are one score per class and not too many."""
     out = first_tensor(outputs)
-    if out is None or out.dim() != 2 or len(out) != count or not 2 < out.shape[1] <= WIDEST // max(count, 1):
+    if out is None or out.dim() != 2 or len(out) != count or not 2 <= out.shape[1] <= WIDEST // max(count, 1):
         return None
     return out.detach().to(torch.float32, copy=True)
-
-
-def _prints(values: Tensor, factors: Tensor) -> Tensor:
-    """(N, k) of any real type -> (N,) int64: equal rows have equal prints."""
-    bits = values.float().contiguous().view(torch.int32).long() if values.is_floating_point() else values.long()
-    mixed = (bits + 0x2545F491) * factors
-    return (mixed ^ (mixed >> 29)).sum(1)
 
 
 def _labels(targets: Any, count: int) -> Tensor | None:

@@ -1,11 +1,12 @@
 """The learning-rate schedulers of the watched optimizers: how often they were stepped, and over what period."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from snellen.watching.bystanders import END, FIRST_STEP, START
 from snellen.watching.observers.observer import Batch, Context
@@ -15,7 +16,8 @@ class Schedules:
     """Events, one of each for a scheduler: `scheduler-steps` (layer: its class; value: calls of its step() since the
     watch began), `scheduler-start` (value: calls before the watch, where the optimizer remembered nothing yet),
     `scheduler-period` (value: T_max of a cosine schedule), `scheduler-total` and `scheduler-peak` (value: steps that a
-    one-cycle schedule was made for, and its highest rate)."""
+    one-cycle schedule was made for, and its highest rate), `scheduler-best-min` and `scheduler-best-max` (value: the
+    best number that one which waits for a plateau was given, in that mode)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -65,6 +67,9 @@ class Schedules:
                 total, peak = float(scheduler.total_steps), max(g["max_lr"] for g in scheduler.optimizer.param_groups)
                 rows.append(("scheduler-total", name, total, f"{name} was made for {total:g} steps"))
                 rows.append(("scheduler-peak", name, peak, f"{name} rises to {peak:g}"))
+            if isinstance(scheduler, ReduceLROnPlateau) and math.isfinite(best := float(scheduler.best)):
+                message = f"{name} in mode {scheduler.mode} takes {best:.6g} for the best"
+                rows.append((f"scheduler-best-{scheduler.mode}", name, best, message))
         for name, count in self._begun:
             message = f"{name} had been stepped {count} times before, and the optimizer remembered nothing"
             rows.append(("scheduler-start", name, count, message))

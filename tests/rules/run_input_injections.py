@@ -1,0 +1,184 @@
+"""Short watched trainings whose inputs and targets do not belong together, and sound ones that look alike."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.optim import lr_scheduler
+
+import snellen
+from snellen.facts import Facts
+from tests.rules.run_data_injections import fit, parts, seeded, shuffled
+from tests.rules.run_injections import mlp
+
+Make = Callable[[Path], list[Facts]]
+SIDE = 24
+
+
+def pictures(count: int = 120) -> tuple[Tensor, Tensor]:
+    """Smooth coloured pictures (N, H, W, 3) with a bright disc, and its mask (N, H, W)."""
+    places = torch.linspace(0, 1, SIDE)
+    slope = torch.randn(count, 3, 2)
+    ramp = slope[:, None, None, :, 0] * places[:, None, None] + slope[:, None, None, :, 1] * places[None, :, None]
+    middle = torch.rand(count, 2) * 0.6 + 0.2
+    far = (places[None, :, None] - middle[:, 0, None, None]) ** 2 + (places[None, None] - middle[:, 1, None, None]) ** 2
+    mask = far < 0.03
+    colour = torch.tensor([2.0, -1.0, 0.5])
+    return ramp + colour * mask[..., None] + 0.05 * torch.randn(count, SIDE, SIDE, 3), mask.long()
+
+
+def planes(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2).contiguous()
+
+
+def scrambled(x: Tensor) -> Tensor:
+    return x.reshape(len(x), 3, SIDE, SIDE)
+
+
+def segmented(flip: str = "", order: Callable[[Tensor], Tensor] = planes) -> list[Facts]:
+    """A small network for masks; `flip`: "" none, "both", or "image" alone."""
+    x, y = pictures()
+    x = order(x)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 2, 1)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(8):
+            for rows in torch.randperm(len(x)).split(20):
+                a, b = x[rows], y[rows]
+                axes = [axis for axis in (-1, -2) if flip and torch.rand(()) < 0.5]
+                a, b = a.flip(axes), b.flip(axes) if flip == "both" else b
+                optimizer.zero_grad()
+                out = model(a)
+                value = F.cross_entropy(out, b)
+                value.backward()
+                optimizer.step()
+                watch.step(loss=value, inputs=a, targets=b, outputs=out)
+            watch.epoch(train={"loss": value.item()})
+        return [watch.facts()]
+
+
+def wrong_labels(x: Tensor, y: Tensor, vx: Tensor, vy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The encoder of the validation part counts the classes from the other end."""
+    return x, y, vx, 9 - vy
+
+
+def forecast(shift: int) -> list[Facts]:
+    """The next value of a noisy wave from the sixteen before it; `shift` 1 moves the window on to the answer."""
+    t = torch.arange(1000)
+    wave = torch.sin(1.3 * t) + 0.5 * torch.sin(2.1 * t) + 0.15 * torch.randn(1000)
+    rows = range(16, 998)
+    x = torch.stack([wave[i - 16 + shift : i + shift] for i in rows])
+    return values(x, wave[16:998, None])
+
+
+def values(x: Tensor, y: Tensor, model: nn.Module | None = None) -> list[Facts]:
+    """A network of numbers."""
+    model = model or nn.Sequential(nn.Linear(x.shape[1], 48), nn.ReLU(), nn.Linear(48, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(6):
+            for rows in torch.randperm(len(x)).split(32):
+                optimizer.zero_grad()
+                out = model(x[rows])
+                value = F.mse_loss(out, y[rows])
+                value.backward()
+                optimizer.step()
+                watch.step(loss=value, inputs=x[rows], targets=y[rows], outputs=out)
+            watch.epoch(train={"loss": value.item()})
+        return [watch.facts()]
+
+
+def answered(last: nn.Module) -> list[Facts]:
+    x = torch.randn(600, 8)
+    y = x[:, :1] * 2 - x[:, 1:2] + 0.3 * torch.randn(600, 1) + 3
+    return values(x, y, nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 1), last))
+
+
+def plateau(mode: str) -> list[Facts]:
+    """A scheduler that is given the accuracy of each epoch."""
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, mode=mode, factor=0.3, patience=1)
+    x, y, vx, vy = parts()
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(6):
+            for a, b in shuffled(x, y):
+                optimizer.zero_grad()
+                out = model(a)
+                value = F.cross_entropy(out, b)
+                value.backward()
+                optimizer.step()
+                watch.step(loss=value, inputs=a, targets=b, outputs=out)
+            with torch.no_grad():
+                right = float((model(vx).argmax(1) == vy).float().mean())
+            scheduler.step(right)
+            watch.epoch(train={"loss": value.item()}, val={"accuracy": right})
+        return [watch.facts()]
+
+
+def written(last: Callable[[Tensor], Tensor]) -> list[Facts]:
+    """Lines of three words, each spoken for four frames; `last` makes the loss's input of the outputs."""
+    codes = torch.randn(6, 10)
+    model = nn.Sequential(nn.Linear(10, 48), nn.ReLU(), nn.Linear(48, 7))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(80):
+            words = torch.randint(1, 6, (24, 3)).cumsum(1) % 6
+            frames = codes[words].repeat_interleave(4, 1) + 0.3 * torch.randn(24, 12, 10)
+            optimizer.zero_grad()
+            out = model(frames)
+            value = F.ctc_loss(last(out).transpose(0, 1), words + 1, torch.full((24,), 12), torch.full((24,), 3))
+            value.backward()
+            optimizer.step()
+            watch.step(loss=value, inputs=frames, targets=words + 1, outputs=out)
+        return [watch.facts()]
+
+
+class Reader(nn.Module):
+    """A GRU over series (N, T, F), told of its first axis or not."""
+
+    def __init__(self, batch_first: bool, turn: bool = False) -> None:
+        super().__init__()
+        self.gru, self.head, self.turn = nn.GRU(3, 24, batch_first=batch_first), nn.Linear(24, 1), turn
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.gru(x.transpose(0, 1))[0].transpose(0, 1) if self.turn else self.gru(x)[0]
+        return self.head(out[:, -1])
+
+
+def series(model: nn.Module) -> list[Facts]:
+    x = torch.randn(600, 9, 3)
+    return values(x, x[:, -1, :1] + 0.5 * x[:, -2, 1:2] + 0.1 * torch.randn(600, 1), model)
+
+
+SICK: dict[str, Make] = {
+    "validation-unlike-training": seeded(lambda: fit(change=wrong_labels, lr=1e-2)),
+    "channels-interleaved": seeded(lambda: segmented(order=scrambled)),
+    "masks-not-augmented": seeded(lambda: segmented("image")),
+    "answer-in-input": seeded(lambda: forecast(1)),
+    "dropout-on-outputs": seeded(lambda: answered(nn.Dropout(0.5))),
+    "plateau-mode-reversed": seeded(lambda: plateau("min")),
+}
+
+MORE: dict[str, tuple[str, Make]] = {
+    "the loss of lines gets raw outputs": ("nll-without-log-softmax", seeded(lambda: written(lambda out: out))),
+    "a GRU runs over the batch": ("samples-mixed", seeded(lambda: series(Reader(False)))),
+}
+"""Rules that are injected elsewhere, from another side."""
+
+ALSO: dict[str, set[str]] = {}
+
+CLEAN: dict[str, Make] = {
+    "image and mask are flipped": seeded(lambda: segmented("both")),
+    "nothing is flipped": seeded(segmented),
+    "a wave is foretold": seeded(lambda: forecast(0)),
+    "dropout before the last layer": seeded(lambda: answered(nn.Identity())),
+    "a plateau of the accuracy": seeded(lambda: plateau("max")),
+    "the loss of lines gets log-probabilities": seeded(lambda: written(lambda out: out.log_softmax(-1))),
+    "a GRU runs over time": seeded(lambda: series(Reader(True))),
+    "a GRU gets its series turned": seeded(lambda: series(Reader(False, turn=True))),
+}
