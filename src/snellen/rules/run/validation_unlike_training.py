@@ -56,6 +56,7 @@ class ValidationUnlikeTraining(Rule):
         "samples-mixed",
         "batchnorm-few-samples",
         "rows-under-two-labels",
+        "metric-contradicts-loss",
     )
 
     class Options(RuleOptions):
