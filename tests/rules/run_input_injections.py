@@ -37,7 +37,11 @@ def scrambled(x: Tensor) -> Tensor:
     return x.reshape(len(x), 3, SIDE, SIDE)
 
 
-def segmented(flip: str = "", order: Callable[[Tensor], Tensor] = planes) -> list[Facts]:
+def segmented(
+    flip: str = "",
+    order: Callable[[Tensor], Tensor] = planes,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+) -> list[Facts]:
     """A small network for masks; `flip`: "" none, "both", or "image" alone."""
     x, y = pictures()
     x = order(x)
@@ -53,7 +57,7 @@ def segmented(flip: str = "", order: Callable[[Tensor], Tensor] = planes) -> lis
                 a, b = a.flip(axes), b.flip(axes) if flip == "both" else b
                 optimizer.zero_grad()
                 out = model(a)
-                value = F.cross_entropy(out, b)
+                value = loss(out, b)
                 value.backward()
                 optimizer.step()
                 watch.step(loss=value, inputs=a, targets=b, outputs=out)
@@ -155,6 +159,20 @@ def series(model: nn.Module) -> list[Facts]:
     return values(x, x[:, -1, :1] + 0.5 * x[:, -2, 1:2] + 0.1 * torch.randn(600, 1), model)
 
 
+def overlap(out: Tensor, y: Tensor) -> Tensor:
+    """Dice of the second class (Milletari et al. 2016)."""
+    p = out.softmax(1)[:, 1]
+    return (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1)
+
+
+def two_numbers(*, paired: bool) -> list[Facts]:
+    """The place of a point from distances to five others, or from those of another point."""
+    places, point = torch.randn(5, 2), torch.randn(640, 2)
+    x = (point[:, None] - places).norm(dim=-1)
+    model = nn.Sequential(nn.Linear(5, 48), nn.ReLU(), nn.Linear(48, 2))
+    return values(x, point if paired else point[torch.randperm(640)], model)
+
+
 SICK: dict[str, Make] = {
     "validation-unlike-training": seeded(lambda: fit(change=wrong_labels, lr=1e-2)),
     "channels-interleaved": seeded(lambda: segmented(order=scrambled)),
@@ -162,10 +180,12 @@ SICK: dict[str, Make] = {
     "answer-in-input": seeded(lambda: forecast(1)),
     "dropout-on-outputs": seeded(lambda: answered(nn.Dropout(0.5))),
     "plateau-mode-reversed": seeded(lambda: plateau("min")),
+    "loss-against-targets": seeded(lambda: segmented(loss=overlap)),
 }
 
 MORE: dict[str, tuple[str, Make]] = {
     "the loss of lines gets raw outputs": ("nll-without-log-softmax", seeded(lambda: written(lambda out: out))),
+    "two numbers of another row": ("labels-carry-no-information", seeded(lambda: two_numbers(paired=False))),
     "a GRU runs over the batch": ("samples-mixed", seeded(lambda: series(Reader(False)))),
 }
 """Rules that are injected elsewhere, from another side."""
@@ -175,6 +195,8 @@ ALSO: dict[str, set[str]] = {}
 CLEAN: dict[str, Make] = {
     "image and mask are flipped": seeded(lambda: segmented("both")),
     "nothing is flipped": seeded(segmented),
+    "one minus the overlap": seeded(lambda: segmented(loss=lambda out, y: 1 - overlap(out, y))),
+    "two numbers of a row": seeded(lambda: two_numbers(paired=True)),
     "a wave is foretold": seeded(lambda: forecast(0)),
     "dropout before the last layer": seeded(lambda: answered(nn.Identity())),
     "a plateau of the accuracy": seeded(lambda: plateau("max")),

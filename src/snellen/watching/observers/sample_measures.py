@@ -15,8 +15,9 @@
   `channel-spread-z`, its logarithm in standard errors), `channels-reversed` compare validation with training.
 * `neighbour-lift` share of the rows whose nearest other row bears the same label, above chance: 0 none, 1 all (of:
   rows); `neighbour-z` the same in standard errors. `label-entropy` of the labels seen,
-  nats; `label-majority` share of the most frequent one (of: classes). Of labels that are numbers `label-variance`, and
-  `neighbour-correlation` of each with the mean of its row's five nearest (of: rows).
+  nats; `label-majority` share of the most frequent one (of: classes). Of labels that are numbers, up to 16 for a
+  row, `label-variance` (their mean one), and `neighbour-correlation` of each with the mean of its row's five nearest
+  (of: rows; of several numbers the best).
 * `places-alike` likeness of rows in the same place of different batches of one round of as many batches as `index`
   says, beyond that of batches of different rounds; of: its z.
 * `confident-disagreement` share of the late rows that the model confidently calls another class (of: rows);
@@ -215,13 +216,14 @@ def _labels(batches: Sequence[Mapping[str, Any]], count: int) -> Array | None:
 
 def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     whole = [b for b in train if "values" in b and len(b["values"]) == len(b["prints"])]
-    if not whole or len({b["values"].shape[1] for b in whole}) != 1 or not all("labels" in b for b in whole):
+    key = next((k for k in ("labels", "numbers") if all(k in b for b in whole)), "")
+    if not whole or len({b["values"].shape[1] for b in whole}) != 1 or not key:
         return
     first = np.unique(np.concatenate([b["prints"] for b in whole]), return_index=True)[1]
     values = np.concatenate([b["values"] for b in whole])[first].astype(np.float64)
-    labels = _labels(whole, 1 << 30)
+    labels = _labels(whole, 1 << 30) if key == "labels" else None
     if labels is None:
-        yield from _near_numbers(values, np.concatenate([b["labels"] for b in whole])[first].astype(np.float64))
+        yield from _near_numbers(values, np.concatenate([b[key] for b in whole])[first].astype(np.float64))
         return
     labels = labels[first]
     shares = np.unique(labels, return_counts=True)[1] / max(len(labels), 1)
@@ -239,15 +241,19 @@ def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _near_numbers(values: Array, numbers: Array) -> Iterator[dict[str, Any]]:
-    good = np.isfinite(values).all(1) & np.isfinite(numbers)
+    """`numbers` (N,) or (N, k); of several the one that is guessed best from like rows."""
+    numbers = numbers.reshape(len(numbers), -1)
+    good = np.isfinite(values).all(1) & np.isfinite(numbers).all(1)
     values, numbers = values[good][:1024], numbers[good][:1024]
-    if len(values) < LEAST_ROWS or not numbers.std() > 0:
+    numbers = numbers[:, numbers.std(0) > 0] if len(numbers) else numbers
+    if len(values) < LEAST_ROWS or not numbers.shape[1]:
         return
     near = np.argpartition(_distances(values), NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-    guess = numbers[near].mean(1)
-    yield row("label-variance", float(numbers.var()), len(numbers))
-    if guess.std() > 0:
-        yield row("neighbour-correlation", float(np.corrcoef(guess, numbers)[0, 1]), len(numbers))
+    yield row("label-variance", float(numbers.var(0).mean()), len(numbers))
+    pairs = [(numbers[near, k].mean(1), numbers[:, k]) for k in range(numbers.shape[1])]
+    found = [float(np.corrcoef(guess, own)[0, 1]) for guess, own in pairs if guess.std() > 0]
+    if found:
+        yield row("neighbour-correlation", max(found), len(numbers))
 
 
 def _distances(values: Array) -> Array:

@@ -35,6 +35,8 @@ JUDGED = 200
 """Last training batches whose losses per sample are kept."""
 TOGETHER = 16
 """Batches that are worked on in one go: right after a backward pass the caches hold nothing of the code."""
+MOST_NUMBERS = 16
+"""Numbers of a target that are compared with those of like samples."""
 WIDEST = 1_000_000
 """Outputs of a batch (samples times classes) above which losses per sample are not computed."""
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention)
@@ -98,6 +100,8 @@ class SampleObserver:
             labels = labels.long()
         if labels is not None:
             record["labels"] = labels
+        elif (numbers := _numbers(batch.targets, count)) is not None:
+            record["numbers"] = numbers
         number = values.is_floating_point() or values.dtype == torch.uint8
         if number and batch.phase == "training":
             if self._rows["training"] - count < COMPARED:
@@ -218,6 +222,14 @@ def _labels(targets: Any, count: int) -> Tensor | None:
         if y.shape[1] != 1:
             return None
         y = y[:, 0]
+    return y.detach().clone()
+
+
+def _numbers(targets: Any, count: int) -> Tensor | None:
+    """A few numbers per sample, (N, k); None where the targets are something else."""
+    y = first_tensor(targets)
+    if y is None or not y.is_floating_point() or y.dim() != 2 or len(y) != count or y.shape[1] > MOST_NUMBERS:
+        return None
     return y.detach().clone()
 
 
