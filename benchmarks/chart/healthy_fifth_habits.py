@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from benchmarks.chart.case import Harness
 from benchmarks.chart.healthy_fifth import evaluate, fabrics, flipped, normal, pick
-from benchmarks.chart.healthy_fifth_waves import tones
 from benchmarks.chart.healthy_fifth_steps import small
 from benchmarks.chart.healthy_fifth_tables import rides
+from benchmarks.chart.healthy_fifth_waves import tones
 from benchmarks.chart.second import (
     SecondCases,
     accuracy,

@@ -9,8 +9,8 @@ from benchmarks.chart import data
 from benchmarks.chart.case import Harness
 from benchmarks.chart.healthy_fifth import course, evaluate, fabrics, normal, pick
 from benchmarks.chart.healthy_fifth_images import unit
-from benchmarks.chart.healthy_fifth_waves import tones
 from benchmarks.chart.healthy_fifth_tables import Coded, auc, leavers, rides
+from benchmarks.chart.healthy_fifth_waves import tones
 from benchmarks.chart.second import SecondCases, accuracy, by_train, cancer, convs, dense, digits, explained, housing
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
