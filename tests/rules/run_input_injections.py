@@ -173,6 +173,35 @@ def two_numbers(*, paired: bool) -> list[Facts]:
     return values(x, point if paired else point[torch.randperm(640)], model)
 
 
+class Copier(nn.Module):
+    """Reads a line and writes it backwards, fed with what should stand before each letter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 16), nn.Linear(32, 8)
+        self.reader, self.writer = nn.GRU(16, 32, batch_first=True), nn.GRU(16, 32, batch_first=True)
+
+    def forward(self, read: Tensor, fed: Tensor) -> Tensor:
+        return self.head(self.writer(self.table(fed), self.reader(self.table(read))[1])[0])
+
+
+def translated(*, begin: bool) -> list[Facts]:
+    model = Copier()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(60):
+            read = torch.randint(0, 8, (32, 5))
+            target = read.flip(1)
+            fed = torch.cat([torch.full((32, 1), 8), target[:, :-1]], 1) if begin else target
+            optimizer.zero_grad()
+            out = model(read, fed)
+            value = F.cross_entropy(out.flatten(0, 1), target.flatten())
+            value.backward()
+            optimizer.step()
+            watch.step(loss=value, inputs=(read, fed), targets=target, outputs=out)
+        return [watch.facts()]
+
+
 SICK: dict[str, Make] = {
     "validation-unlike-training": seeded(lambda: fit(change=wrong_labels, lr=1e-2)),
     "channels-interleaved": seeded(lambda: segmented(order=scrambled)),
@@ -186,6 +215,7 @@ SICK: dict[str, Make] = {
 MORE: dict[str, tuple[str, Make]] = {
     "the loss of lines gets raw outputs": ("nll-without-log-softmax", seeded(lambda: written(lambda out: out))),
     "two numbers of another row": ("labels-carry-no-information", seeded(lambda: two_numbers(paired=False))),
+    "a decoder is fed with its answer": ("future-visible", seeded(lambda: translated(begin=False))),
     "a GRU runs over the batch": ("samples-mixed", seeded(lambda: series(Reader(False)))),
 }
 """Rules that are injected elsewhere, from another side."""
@@ -197,6 +227,7 @@ CLEAN: dict[str, Make] = {
     "nothing is flipped": seeded(segmented),
     "one minus the overlap": seeded(lambda: segmented(loss=lambda out, y: 1 - overlap(out, y))),
     "two numbers of a row": seeded(lambda: two_numbers(paired=True)),
+    "a decoder is fed with what stands before": seeded(lambda: translated(begin=True)),
     "a wave is foretold": seeded(lambda: forecast(0)),
     "dropout before the last layer": seeded(lambda: answered(nn.Identity())),
     "a plateau of the accuracy": seeded(lambda: plateau("max")),

@@ -24,7 +24,8 @@ class FutureVisible(Rule):
     the attention weights lie on later places at step 0, or a recurrent layer is bidirectional. Also fires when the
     targets are the inputs themselves, not shifted, the loss was recognised as a cross-entropy that does not shift them
     either, and outputs do not change (by `still`) with later inputs: what is asked for is what is seen. (A network
-    that reads the whole sequence may be an autoencoder.)
+    that reads the whole sequence may be an autoencoder.) The same where one of several sequences of ids is the target
+    in at least `fed` of the places: a decoder that is fed with its answer.
 
     ## Example
         future-visible blocks.0.attn puts 0.48 of its attention on later places (limit 0.01); the targets stand there
@@ -53,6 +54,9 @@ class FutureVisible(Rule):
         still: float = 1e-3
         """Relative change of outputs with later inputs; a causal network has 0, but for rounding."""
 
+        fed: float = 0.99
+        """Share of the targets at their own place in one of several inputs; denoising leaves 0.85 and less."""
+
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
@@ -68,6 +72,18 @@ class FutureVisible(Rule):
                     evidence={"loss": known["name"], "change": asked["value"]},
                     fix=Fix(FixSafety.UNSAFE, "shift by one: inputs[:, :-1] against inputs[:, 1:]"),
                 )
+            return
+        told = at_start(run, "fed_target").get("target", 0.0)
+        if told >= o.fed and known.get("name") in ("cross-entropy", "nll", "focal") and known["before"] != "shift":
+            yield Finding(
+                message=(
+                    f"one of the inputs is the target itself in {told:.0%} of the places (limit {o.fed:.0%}): the "
+                    "decoder is fed with the answer it is to give, learns to copy it, and has none when it writes by itself"
+                ),
+                place=Place(layer="input"),
+                evidence={"share": told, "loss": known["name"]},
+                fix=Fix(FixSafety.UNSAFE, "feed a start token and the target without its last one"),
+            )
             return
         mass = {n: v for n, v in at_start(run, "future_mass").items() if v > o.mass}
         backward = [r["name"] for r in modules(run) if r["calls"] and r["settings"].get("bidirectional")]
