@@ -78,7 +78,8 @@ class FutureVisible(Rule):
             yield Finding(
                 message=(
                     f"one of the inputs is the target itself in {told:.0%} of the places (limit {o.fed:.0%}): the "
-                    "decoder is fed with the answer it is to give, learns to copy it, and has none when it writes by itself"
+                    "decoder is fed with the answer it is to give, learns to copy it, and has none when it writes "
+                    "by itself"
                 ),
                 place=Place(layer="input"),
                 evidence={"share": told, "loss": known["name"]},
