@@ -77,7 +77,7 @@ def arrows_flipped(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, optimizer, F.cross_entropy, arrows(), epochs=7, before=flip)
 
 
-@cases.pair("masks", 0.8, accepts=["labels-carry-no-information", "noisy-labels"])
+@cases.pair("masks", 0.8, accepts=["labels-carry-no-information", "noisy-labels", "masks-not-augmented"])
 def masks_not_flipped(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The augmentation turns and flips the images but not their masks."""
     x, y, vx, vy = signs(what="masks")
@@ -106,7 +106,7 @@ def class_numbers_scaled_like_pixels(harness: Harness, seed: int, wrong: bool) -
     return fit(harness, model, optimizer, F.cross_entropy, (x, y, vx, vy), epochs=4, score=mean_iou, metric=None)
 
 
-@cases.pair("masks", 0.8, accepts=["gradient-ascent"])
+@cases.pair("masks", 0.8, accepts=["gradient-ascent", "loss-against-targets"])
 def dice_to_be_small(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The loss is the Dice overlap itself and not one minus it, so that overlap is trained away."""
     x, y, vx, vy = signs(what="masks")
@@ -176,7 +176,7 @@ def boxes_by_row_and_column(harness: Harness, seed: int, wrong: bool) -> float |
     return fit(harness, model, optimizer, F.smooth_l1_loss, (x, y, vx, vy), epochs=12, score=box_iou, metric=None)
 
 
-@cases.pair("cnn", 0.9, accepts=["no-such-rule"])
+@cases.pair("cnn", 0.9, accepts=["channels-interleaved"])
 def channels_by_view(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Images of (N, H, W, C) are brought to (N, C, H, W) by `view` and not by `permute`: the pixels are mixed up."""
     x, y, vx, vy = signs()
@@ -191,7 +191,7 @@ def channels_by_view(harness: Harness, seed: int, wrong: bool) -> float | None:
     return fit(harness, model, optimizer, F.cross_entropy, (x, y, vx, vy), epochs=10)
 
 
-@cases.pair("cnn", 0.85, accepts=["train-val-inputs-differ"])
+@cases.pair("cnn", 0.85, accepts=["train-val-inputs-differ", "validation-unlike-training"])
 def red_and_blue_swapped(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Training reads images as RGB, validation by OpenCV as BGR, and the colour tells the class."""
     x, y, vx, vy = coloured()

@@ -147,7 +147,7 @@ def average_that_never_arrives(harness: Harness, seed: int, wrong: bool) -> floa
     return fit(harness, model, optimizer, F.cross_entropy, split, epochs=5, after=update, judge=average)
 
 
-@cases.pair("regression", 0.8, accepts=["no-such-rule"])
+@cases.pair("regression", 0.8, accepts=["dropout-on-outputs"])
 def dropout_on_the_answer(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Dropout follows the last layer of a regression: half of the answers are 0, the others doubled."""
     draw = np.random.default_rng(105)

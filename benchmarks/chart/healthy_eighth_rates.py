@@ -36,7 +36,7 @@ def one_cycle_per_epoch(harness: Harness, seed: int, wrong: bool) -> float | Non
     return fit(harness, model, optimizer, F.cross_entropy, split, epochs=6, scheduler=scheduler, per=per)
 
 
-@cases.pair("mlp", 0.85, accepts=["lr-decays-too-fast"])
+@cases.pair("mlp", 0.85, accepts=["lr-decays-too-fast", "plateau-mode-reversed"])
 def plateau_of_an_accuracy(harness: Harness, seed: int, wrong: bool) -> float | None:
     """ReduceLROnPlateau in its default mode "min" is given the accuracy: the better it gets, the lower the rate."""
     split = digits("unit", image=False)

@@ -30,7 +30,7 @@ def files_by_name_labels_by_number(harness: Harness, seed: int, wrong: bool) -> 
     return fit(harness, model, torch.optim.Adam(model.parameters(), lr=3e-3), F.cross_entropy, (x, y, vx, vy), epochs=5)
 
 
-@cases.pair("orders", 0.85, accepts=["train-val-inputs-differ"])
+@cases.pair("orders", 0.85, accepts=["train-val-inputs-differ", "validation-unlike-training"])
 def codes_counted_anew_for_validation(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Categories get their codes separately in training and validation: the same code means another name."""
     x, y, vx, vy = orders()
@@ -47,7 +47,7 @@ def _factorized(column: Tensor, names: np.ndarray) -> Tensor:
     return torch.tensor([codes.setdefault(int(names[value]), len(codes)) for value in column])
 
 
-@cases.pair("mlp", 0.85, accepts=["target-classes-shifted"])
+@cases.pair("mlp", 0.85, accepts=["target-classes-shifted", "validation-unlike-training"])
 def labels_encoded_anew_for_validation(harness: Harness, seed: int, wrong: bool) -> float | None:
     """The label encoder is fitted again on the validation part, where two classes do not occur: the others move up."""
     x, y, vx, vy = digits("unit", image=False)
@@ -89,7 +89,7 @@ def oversampled_before_the_split(harness: Harness, seed: int, wrong: bool) -> fl
     return honest(reported, held_out(model, (nx, ny, nx, ny), balanced))
 
 
-@cases.pair("table", 0.84, accepts=["train-val-inputs-differ"])
+@cases.pair("table", 0.84, accepts=["train-val-inputs-differ", "validation-unlike-training"])
 def mean_of_the_own_label(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A shop's number is encoded by the mean label of its training rows, the row's own among them: labels leak in."""
     draw = np.random.default_rng(97)
@@ -107,7 +107,7 @@ def mean_of_the_own_label(harness: Harness, seed: int, wrong: bool) -> float | N
     return fit(harness, model, torch.optim.Adam(model.parameters(), lr=5e-3), F.cross_entropy, split, epochs=10)
 
 
-@cases.pair("table", 0.8, accepts=["no-such-rule"])
+@cases.pair("table", 0.8, accepts=["answer-in-input"])
 def column_known_only_afterwards(harness: Harness, seed: int, wrong: bool) -> float | None:
     """A column that is filled in after the customer has left (the day of the farewell letter) is among the features."""
     draw = np.random.default_rng(98)
@@ -196,7 +196,7 @@ def validated_on_the_training_loader(harness: Harness, seed: int, wrong: bool) -
     return measured(harness, measure, noisy=True)
 
 
-@cases.pair("series", 0.6, accepts=["future-visible", "future-leakage"])
+@cases.pair("series", 0.6, accepts=["future-visible", "future-leakage", "answer-in-input"])
 def window_holds_the_answer(harness: Harness, seed: int, wrong: bool) -> float | None:
     """Off by one: the window of past values ends with the value that is to be foretold."""
     draw = np.random.default_rng(100)
