@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._measures import measure, number
 from snellen.watching.facts import RunFacts
 
@@ -96,7 +96,6 @@ class ValidationUnlikeTraining(Rule):
                 f"best {best:.0%}: validation rows are prepared, coded or labelled in another way, or come "
                 "from elsewhere"
             ),
-            place=Place(layer="input", split="validation"),
             evidence={
                 "first_sight": new["value"],
                 "first_validation": first,
