@@ -173,6 +173,104 @@ def two_numbers(*, paired: bool) -> list[Facts]:
     return values(x, point if paired else point[torch.randperm(640)], model)
 
 
+def prices(unit: float) -> list[Facts]:
+    x = torch.randn(640, 6)
+    y = 2.0 + 0.6 * x[:, :1] + 0.3 * x[:, 1:2].abs() + 0.1 * torch.randn(640, 1)
+    return values(x, unit * y)
+
+
+class Heads(nn.Module):
+    """Five numbers by five heads, or by one five times."""
+
+    def __init__(self, one: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 32), nn.ReLU())
+        self.heads = nn.ModuleList([nn.Linear(32, 1)] * 5 if one else [nn.Linear(32, 1) for _ in range(5)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(x)
+        return torch.cat([head(h) for head in self.heads], 1)
+
+
+def five(*, one: bool) -> list[Facts]:
+    x = torch.randn(640, 8)
+    return values(x, torch.tanh(x @ torch.randn(8, 5)), Heads(one))
+
+
+def probabilities(last: Callable[[Tensor], Tensor]) -> list[Facts]:
+    """Two classes by one output, which `last` brings into 0..1."""
+    x = torch.randn(640, 8)
+    y = (x[:, 0] + 0.5 * x[:, 1] > 0).float()
+    model = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(4):
+            for rows in torch.randperm(640).split(32):
+                optimizer.zero_grad()
+                out = last(model(x[rows])).flatten()
+                value = F.binary_cross_entropy(out, y[rows])
+                value.backward()
+                optimizer.step()
+                watch.step(loss=value, inputs=x[rows], targets=y[rows], outputs=out)
+        return [watch.facts()]
+
+
+def normed(width: int) -> list[Facts]:
+    """Series of `width` numbers through a layer norm of theirs."""
+    x = torch.randn(640, 9, width)
+    model = nn.Sequential(nn.LayerNorm(width), nn.Flatten(), nn.Linear(9 * width, 24), nn.ReLU(), nn.Linear(24, 1))
+    return values(x, x[:, -1, :1] - x[:, -2, :1], model)
+
+
+def two_optimizers(*, both: bool) -> list[Facts]:
+    encoder, decoder = nn.Sequential(nn.Linear(64, 12), nn.Tanh()), nn.Linear(12, 10)
+    model = nn.Sequential(encoder, decoder)
+    optimizers = [torch.optim.Adam(part.parameters(), lr=5e-3) for part in (encoder, decoder)]
+    x, y, _, _ = parts()
+    with snellen.watch(model, optimizers, trials=False) as watch:
+        for _ in range(3):
+            for a, b in shuffled(x, y):
+                for optimizer in optimizers:
+                    optimizer.zero_grad()
+                out = model(a)
+                value = F.cross_entropy(out, b)
+                value.backward()
+                for optimizer in optimizers if both else optimizers[1:]:
+                    optimizer.step()
+                watch.step(loss=value, inputs=a, targets=b, outputs=out)
+        return [watch.facts()]
+
+
+class Pair(nn.Module):
+    """One number of two rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both, self.head = nn.Bilinear(64, 64, 12), nn.Linear(12, 1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.head(self.both(a, b).relu())[:, 0]
+
+
+def twins() -> list[Facts]:
+    """Whether two rows are of one class, from both."""
+    x, y, _, _ = parts()
+    model = Pair()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(4):
+            for rows in torch.randperm(len(x)).split(32):
+                other = torch.where(torch.rand(len(rows)) < 0.5, rows, torch.randint(len(x), rows.shape))
+                same = (y[rows] == y[other]).float()
+                optimizer.zero_grad()
+                out = model(x[rows], x[other])
+                value = F.binary_cross_entropy_with_logits(out, same)
+                value.backward()
+                optimizer.step()
+                watch.step(loss=value, inputs=(x[rows], x[other]), targets=same, outputs=out)
+        return [watch.facts()]
+
+
 class Copier(nn.Module):
     """Reads a line and writes it backwards, fed with what should stand before each letter."""
 
@@ -209,6 +307,7 @@ SICK: dict[str, Make] = {
     "answer-in-input": seeded(lambda: forecast(1)),
     "dropout-on-outputs": seeded(lambda: answered(nn.Dropout(0.5))),
     "plateau-mode-reversed": seeded(lambda: plateau("min")),
+    "target-scale-off": seeded(lambda: prices(1e5)),
     "loss-against-targets": seeded(lambda: segmented(loss=overlap)),
 }
 
@@ -216,6 +315,11 @@ MORE: dict[str, tuple[str, Make]] = {
     "the loss of lines gets raw outputs": ("nll-without-log-softmax", seeded(lambda: written(lambda out: out))),
     "two numbers of another row": ("labels-carry-no-information", seeded(lambda: two_numbers(paired=False))),
     "a decoder is fed with its answer": ("future-visible", seeded(lambda: translated(begin=False))),
+    "five heads are one": ("same-layer-repeated", seeded(lambda: five(one=True))),
+    "outputs are cut to 0..1": ("binary-loss-of-wrong-outputs", seeded(lambda: probabilities(lambda o: o.clamp(0, 1)))),
+    "a softmax of one number": ("single-output-cross-entropy", seeded(lambda: probabilities(lambda o: o.softmax(1)))),
+    "a layer norm of one number": ("norm-over-wrong-axis", seeded(lambda: normed(1))),
+    "one of two optimizers is forgotten": ("optimizer-never-steps", seeded(lambda: two_optimizers(both=False))),
     "a GRU runs over the batch": ("samples-mixed", seeded(lambda: series(Reader(False)))),
 }
 """Rules that are injected elsewhere, from another side."""
@@ -228,6 +332,12 @@ CLEAN: dict[str, Make] = {
     "one minus the overlap": seeded(lambda: segmented(loss=lambda out, y: 1 - overlap(out, y))),
     "two numbers of a row": seeded(lambda: two_numbers(paired=True)),
     "a decoder is fed with what stands before": seeded(lambda: translated(begin=True)),
+    "prices in units of their own": seeded(lambda: prices(1.0)),
+    "five heads": seeded(lambda: five(one=False)),
+    "a sigmoid of one number": seeded(lambda: probabilities(torch.sigmoid)),
+    "a layer norm of three numbers": seeded(lambda: normed(3)),
+    "two optimizers": seeded(lambda: two_optimizers(both=True)),
+    "pairs of rows": seeded(twins),
     "a wave is foretold": seeded(lambda: forecast(0)),
     "dropout before the last layer": seeded(lambda: answered(nn.Identity())),
     "a plateau of the accuracy": seeded(lambda: plateau("max")),

@@ -69,10 +69,11 @@ def cross_sample(subject: Subject) -> Iterator[Row]:
     """How much of a sample's output hangs on the other samples of the batch.
 
     `cross-sample` in eval mode (batch norm by its running statistics) and `cross-sample-training` in train mode apart
-    from batch norm: the share (L2, 0..1) of the gradient of one sample's outputs that falls on other samples' inputs,
-    the larger of the first sample's and the last one's. Where inputs are integers: 1 if the outputs of a sample change
-    when the others are put in another order, else 0. `cross-sample-order`: 1 if the other samples' order matters, 0 if
-    only which they are. Null, with the reason, where the first axis need not be that of the samples.
+    from batch norm: the share (L2, 0..1) of the gradient of one sample's outputs, times the deviations of the inputs,
+    that falls on other samples' inputs, the larger of the first sample's and the last one's. Where inputs are integers:
+    1 if the outputs of a sample change when the others are put in another order, else 0. `cross-sample-order`: 1 if the
+    other samples' order matters, 0 if only which they are. Null, with the reason, where the first axis need not be that
+    of the samples.
     """
     count = subject.count
     reason = _not_judgeable(subject)
@@ -152,9 +153,12 @@ def _share(subject: Subject) -> float:
             (outputs[sample] * weights).sum(), leaves, retain_graph=sample == 0, allow_unused=True
         )
         energy = torch.zeros(subject.count, dtype=torch.float64)
-        for g in grads:
+        for g, x in zip(grads, leaves, strict=True):
             if g is not None:
-                energy += g.detach().double().square().reshape(subject.count, -1).sum(1).cpu()
+                # What never changes, as the dark border of digits, may have any gradient: 1e12 behind a division by
+                # its norm. So each number's gradient counts by how far the number moves in this batch.
+                moved = g.detach().double() * x.detach().double().std(0)
+                energy += moved.square().reshape(subject.count, -1).sum(1).cpu()
         total = float(energy.sum())
         if total > 0:
             best = max(best, ((total - float(energy[sample])) / total) ** 0.5)

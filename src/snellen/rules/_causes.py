@@ -41,6 +41,10 @@ DATA_FAULTS = (
     "labels-carry-no-information",
     "rows-under-two-labels",
     "repeated-rows",
+    "channels-interleaved",
+    "masks-not-augmented",
+    "target-scale-off",
+    "validation-unlike-training",
 )
 """What is wrong with the samples of a run, whatever the network."""
 
@@ -60,6 +64,8 @@ LOSS_FAULTS = (
     "one-class-targets",
     "non-finite-data",
     "unsigned-wraparound",
+    "dropout-on-outputs",
+    "loss-against-targets",
 )
 """What is wrong with the loss of a run, or with what it is given."""
 
@@ -82,6 +88,7 @@ LOOP_FAULTS = (
     "adapters-miswired",
     "scaler-skips",
     "coupled-decay",
+    "plateau-mode-reversed",
 )
 """What is wrong with the order of calls, the optimizer or the graph of a run."""
 

@@ -47,7 +47,7 @@ def _operator(node: Any, through: frozenset[str]) -> tuple[str | None, Any]:
     for _ in range(8):
         if node is None:
             break
-        name = type(node).__name__.removesuffix("0").removesuffix("Backward").lower().replace("_", "")
+        name = type(node).__name__.rstrip("0123456789").removesuffix("Backward").lower().replace("_", "")
         if name not in through:
             return name, node
         node = node.next_functions[0][0] if node.next_functions else None

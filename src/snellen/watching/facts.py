@@ -77,6 +77,7 @@ MODULES: Schema = {
     "settings": (pl.String(), "JSON: p, momentum, eps, num_features, normalized_shape, kernel_size, padding_idx, ..."),
     "same_as": (pl.List(pl.String()), "further names under which the very same module is registered"),
     "chained": (pl.Boolean(), "called more than once, each time with what it gave the time before"),
+    "same_input": (pl.Boolean(), "registered under several names and called more than once with the very same tensor"),
     "default_start": (
         pl.Boolean(),
         "its weight follows torch's default initialisation, U(-1/sqrt(fan_in), 1/sqrt(fan_in)); null for other kinds",

@@ -21,7 +21,7 @@ class BinaryLossOfWrongOutputs(Rule):
     Fires when the loss is binary cross-entropy with logits (or its focal form) and the outputs were made by a sigmoid
     or softmax, or a sigmoid stands between them; without autograd's word, when all outputs of at least `batches` looks,
     the last of them after step `late`, lie in 0..1 and hold more than `values` numbers. Or when it is binary
-    cross-entropy of probabilities and some outputs are outside 0..1.
+    cross-entropy of probabilities and some outputs are outside 0..1, or were brought inside by cutting them off.
 
     ## Example
         binary-loss-of-wrong-outputs outputs went through sigmoid already and the loss applies it again
@@ -62,6 +62,11 @@ class BinaryLossOfWrongOutputs(Rule):
                 yield self._finding(
                     f"the loss is binary cross-entropy of probabilities and the outputs run from {low:.3g} to "
                     f"{high:.3g} (limits 0 and 1): what lies outside is cut off and gets no gradient", low, high
+                )  # fmt: skip
+            elif last in ("clamp", "clampmin", "clampmax", "hardtanh", "hardsigmoid", "relu6"):
+                yield self._finding(
+                    f"the loss is binary cross-entropy of probabilities and the outputs are a {last} to 0..1 of what "
+                    f"the network gives (limit: a sigmoid): what was cut off gets no gradient", low, high
                 )  # fmt: skip
             return
         if known["name"] not in ("bce-logits", "binary-focal"):

@@ -1,5 +1,6 @@
 """See NormOverWrongAxis."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -23,7 +24,8 @@ class NormOverWrongAxis(Rule):
     `normalized_shape` (or `num_features`) of one axis, the input's shape in the first forward pass, and all numbers of
     features that linear layers, convolutions, embeddings and recurrent layers take or give. Fires when the normalised
     length is none of them, divides none where heads have an axis of their own, and axis 1 (layer norm) or the last
-    (batch norm) is one. A function call that normalises all axes of its input, the first included, always fires.
+    (batch norm) is one. A function call that normalises all axes of its input, the first included, always fires, and so
+    does a layer norm of a single number, whose output is its bias whatever comes in.
 
     ## Example
         norm-over-wrong-axis norm1 normalises 17 values of (32, 32, 17): no layer has 17 features, axis 1 has 32
@@ -61,6 +63,9 @@ class NormOverWrongAxis(Rule):
             layer = row["name"].partition(":")[0]
             if function and over and len(over) == len(shape):
                 yield self._finding(layer, f"normalises all of {tuple(shape)}, the batch included (limit 1 sample)")
+                continue
+            if over and math.prod(over) == 1 and ("LayerNorm" in row["kind"] or function):
+                yield self._finding(layer, f"normalises each number of {tuple(shape)} by itself (limit 2 numbers)")
                 continue
             if len(shape) < 3:
                 continue

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
+from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -18,7 +18,7 @@ class OptimizerNeverSteps(Rule):
 
     ## How it is computed
     Fires when at least `min_steps` steps were recorded, `optimizer.step()` of the watched optimizer ran 0 times and
-    no weight changed.
+    no weight changed; or when one of several, whose weights took part and got gradients, ran none in `idle` steps.
 
     ## Example
         optimizer-never-steps 150 steps were recorded and optimizer.step() ran 0 times
@@ -45,6 +45,9 @@ class OptimizerNeverSteps(Rule):
         min_steps: int = 3
         """Recorded steps before anything is said."""
 
+        idle: int = 50
+        """Steps of the others in which one of several optimizers should have stepped."""
+
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         found = event(run, "optimizer-never-stepped")
@@ -57,3 +60,27 @@ class OptimizerNeverSteps(Rule):
                 affected=int(found["value"]),
                 fix=Fix(FixSafety.UNSAFE, "call optimizer.step() after loss.backward()"),
             )
+            return
+        stepped = set(run.calls["optimizer"].to_list())
+        rows = {row["name"]: row for row in run.parameters.iter_rows(named=True)}
+        for group in run.groups.iter_rows(named=True):
+            mine = [rows[name] for name in group["tensors"] if name in rows]
+            idle = mine and all(
+                r["trainable"] and r["called"] and r["moved"] is False and r["optimizers"] == 1 for r in mine
+            )
+            if not stepped or group["optimizer"] in stepped or run.steps.height < self.options.idle or not idle:
+                continue
+            if any(r["name"] in run.without_gradient for r in mine):
+                continue
+            yield Finding(
+                message=(
+                    f"{group['kind']} number {group['optimizer']} never stepped in {run.steps.height} steps (limit "
+                    f"{self.options.idle}) in which another one did: its {group['parameters']:,} weights "
+                    f"({mine[0]['name']} ...) are as they began"
+                ),
+                place=Place(layer=mine[0]["name"].rpartition(".")[0] or None),
+                evidence={"optimizer": group["optimizer"], "tensors": group["tensors"][:10]},
+                affected=run.steps.height,
+                fix=Fix(FixSafety.UNSAFE, "call step() of every optimizer after backward()"),
+            )
+            return

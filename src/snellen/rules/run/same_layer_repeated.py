@@ -20,7 +20,8 @@ class SameLayerRepeated(Rule):
 
     ## How it is computed
     Names of one and the same module object, and the calls of the first forward pass: each later call took a tensor of
-    the shape that the call before gave, and no other layer with weights ran in between. One head for many levels and
+    the shape that the call before gave, and no other layer with weights ran in between; or a module registered under
+    several names got the very same tensor each time, as five heads that are one. One head for many levels and
     networks that call one name in a loop on purpose are not meant.
 
     ## Example
@@ -46,7 +47,12 @@ class SameLayerRepeated(Rule):
         found: list[str] = []
         for row in rows:
             held = sum(r["parameters"] for r in rows if inside(r["name"], row["name"]) and ":" not in r["name"])
-            if not row["chained"] or row["calls"] < 2 or not held or any(inside(row["name"], f) for f in found):
+            if (
+                not (row["chained"] or row["same_input"])
+                or row["calls"] < 2
+                or not held
+                or any(inside(row["name"], f) for f in found)
+            ):
                 continue
             names = [row["name"], *row["same_as"]]
             twin = None if row["same_as"] else self._twin(row, rows)

@@ -21,7 +21,8 @@ class TrainValInputsDiffer(Rule):
 
     ## How it is computed
     Channel means are those of single samples, so their difference has a standard error. Fires when a mean differs by
-    more than `shift` pixel deviations and `z` standard errors, or when the median over channels of the ratio of the
+    more than `shift` pixel deviations, `z` standard errors and `apart` deviations of the training samples' own means (a
+    later time or random brightness stays within these), or when the median over channels of the ratio of the
     deviations is beyond `spread` and, in standard errors of its logarithm, beyond `z`. When the channel means agree in
     reverse order, the finding says so. Mixup, noise and colour jitter stay inside these limits. Only where validation
     results are given: a pass without gradients may be a policy that acts or a model that draws.
@@ -48,6 +49,8 @@ class TrainValInputsDiffer(Rule):
 
         shift: float = 1.0
         """Difference of the means in deviations of the training pixels; erasing a quarter of each image gives 0.6."""
+        apart: float = 3.0
+        """The same in deviations of the means of training samples; the last fifth of evenly spaced times has 2.2."""
         z: float = 8.0
         """The same in standard errors of the difference; 32 channels of healthy runs stay below 4."""
         spread: float = 1.6
@@ -60,7 +63,12 @@ class TrainValInputsDiffer(Rule):
             return
         shifts = indexed(run, "channel-shift")
         spreads = [row["value"] for row in indexed(run, "channel-spread") if row["of"] >= 32]
-        moved = [row for row in shifts if abs(row["value"]) > o.shift and abs(row["of"]) > o.z]
+        apart = {row["index"]: row["value"] for row in indexed(run, "channel-apart")}
+        moved = [
+            row
+            for row in shifts
+            if abs(row["value"]) > o.shift and abs(row["of"]) > o.z and apart.get(row["index"], o.apart) >= o.apart
+        ]
         sure = [row["value"] for row in indexed(run, "channel-spread-z")]
         ratio = median(spreads) if spreads and (not sure or median(sure) > o.z) else 1.0
         turned = measure(run, "channels-reversed")

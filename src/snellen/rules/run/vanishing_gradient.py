@@ -1,6 +1,7 @@
 """See VanishingGradient."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,8 @@ class VanishingGradient(Rule):
 
     ## How it is computed
     Gradient norm / weight norm of each weight matrix; fires when the median over samples after step 0 of first/last
-    is below `ratio`, the first is below `small`, and the loss fell by less than `least_fall`. An exact 0 counts where a
+    is below `ratio`, the first is below `small`, and the loss fell by less than `least_fall`; or all of this holds for
+    the first half of the run, and late learning came too late. An exact 0 counts where a
     sigmoid or tanh was saturated at step 0; elsewhere it is another fault. The evidence tells which activations squash
     the signal, and how far they were saturated before the first update.
 
@@ -68,15 +70,22 @@ class VanishingGradient(Rule):
         """Share of an activation's outputs at its bounds at step 0; sound starts have below 0.1."""
         least_fall: float = 0.1
         """Share by which the loss would have fallen."""
+        late_fall: float = 0.3
+        """The same for a run whose first half shows all this."""
         min_steps: int = 30
         """Steps before anything is said."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
+        single = run.parameters.filter(pl.col("shape").list.len() < 2)["name"].implode()
         grads = signal(run, "grad_norm").filter(pl.col("layer").str.ends_with("weight") & (pl.col("step") > 0))
+        grads = grads.filter(~pl.col("layer").is_in(single))
+        fell, half = fall(run), replace(run, steps=run.steps.head(run.steps.height // 2))
+        if not fell < o.least_fall and fell < o.late_fall:
+            fell, grads = fall(half), grads.filter(pl.col("step") < half.steps.height)
         order = grads["layer"].unique(maintain_order=True).to_list()
-        if len(order) < 3 or run.steps.height < o.min_steps or not fall(run) < o.least_fall:
+        if len(order) < 3 or run.steps.height < o.min_steps or not fell < o.least_fall:
             return
         # Only layers that got one say how it fades.
         first, last = _middle(grads, order[0]), _middle(grads, order[-1])
@@ -89,7 +98,7 @@ class VanishingGradient(Rule):
             yield Finding(
                 message=(
                     f"the gradient of {order[0]} is {first:.1e}, {first / last:.0e} of that of "
-                    f"{order[-1]} (limit {o.ratio:.0e}){through}, and the loss fell by {max(fall(run), 0.0):.1%}; "
+                    f"{order[-1]} (limit {o.ratio:.0e}){through}, and the loss fell by {max(fell, 0.0):.1%}; "
                     "first layers do not learn"
                 ),
                 place=Place(layer=order[0].rpartition(".")[0]),

@@ -258,11 +258,11 @@ def _targets(targets: Any, images: int) -> tuple[list[Tensor], list[Tensor | Non
     elif isinstance(targets, list | tuple) and targets and all(_has_boxes(t) for t in targets):
         boxes, labels = [t.boxes for t in targets], [getattr(t, "labels", None) for t in targets]
     elif isinstance(targets, Tensor) and targets.is_floating_point() and images:
-        # Ids of images and classes are whole; six numbers to be regressed are not.
+        # Ids of images and classes are whole, boxes have sides; six numbers to be regressed and six labels do not.
         if targets.dim() == 3 and targets.shape[0] == images and targets.shape[2] == 5:
             if _whole(targets[..., 0]) or _whole(targets[..., 4]):
                 return list(targets.unbind(0)), [None] * images, "padded"
-        elif targets.dim() == 2 and targets.shape[1] == 6 and _whole(targets[:, :2]):
+        elif targets.dim() == 2 and targets.shape[1] == 6 and _whole(targets[:, :2]) and _sized(targets):
             return [targets], [None], "rows"
         return None
     elif isinstance(targets, list | tuple):
@@ -272,6 +272,10 @@ def _targets(targets: Any, images: int) -> tuple[list[Tensor], list[Tensor | Non
     if any(b.dim() != 2 or b.shape[1] != 4 for b in boxes if b.numel()):
         return None
     return [b.reshape(-1, 4) for b in boxes], labels, "xyxy"
+
+
+def _sized(rows: Tensor) -> bool:
+    return bool((rows[:, 4:] > 0).all(1).float().mean() >= 0.5)
 
 
 def _whole(values: Tensor) -> bool:

@@ -138,7 +138,9 @@ class LossObserver:
         """`loss_form`: what `loss_fit.fit` describes, with `output` and `against`, names of tensors; or `main_part`;
         and `loss_operators`."""
         form = self._form or self._kept
-        return ({"loss_form": dict(form)} if form else {}) | {"loss_operators": self._operators}
+        return ({"loss_form": dict(form)} if form else {}) | (
+            {"loss_operators": self._operators} if self._operators else {}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The form, if there is one; the looks that led to it are not kept."""

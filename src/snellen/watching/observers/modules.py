@@ -36,6 +36,9 @@ class Census:
         self._weighted = 0
         self._last: dict[str, tuple[Any, int]] = {}
         self._chained: dict[str, bool] = {}
+        self._given: dict[str, Tensor] = {}
+        """First inputs of modules that are registered more than once, until the first look is over."""
+        self._again: set[str] = set()
 
     def begins(self, name: str, module: nn.Module, x: Tensor | None) -> None:
         """`module` is called with `x`, during the first look."""
@@ -43,6 +46,9 @@ class Census:
         if row is None:
             return
         shape = None if x is None else list(x.shape)
+        same = row["same_as"] and x is not None and not self.done and self._given.setdefault(name, x) is x
+        if same and row["calls"]:
+            self._again.add(name)
         if row["order"] is None:
             row |= {"order": self._count, "input_shape": shape, "training": module.training}
             self._count += 1
@@ -82,6 +88,7 @@ class Census:
     def complete(self) -> None:
         """The first look is over."""
         self.done = True
+        self._given = {}
 
     def trained(self, name: str) -> bool:
         """Whether that module ran in train() mode."""
@@ -89,12 +96,16 @@ class Census:
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows for `watching.facts.MODULES`."""
-        return [row | {"chained": self._chained.get(name, False)} for name, row in self._rows.items()]
+        return [
+            row | {"chained": self._chained.get(name, False), "same_input": name in self._again}
+            for name, row in self._rows.items()
+        ]
 
     def restore(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take the rows of an earlier part of the run."""
         self._rows = {row["name"]: dict(row) for row in rows}
         self._chained = {row["name"]: row["chained"] for row in rows}
+        self._again = {row["name"] for row in rows if row.get("same_input")}
         self.done = any(row["calls"] for row in rows)
 
 

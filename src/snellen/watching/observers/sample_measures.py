@@ -11,7 +11,8 @@
 * `first-sight-accuracy`, `first-sight-majority` and `answer-column`: see `sample_answers`.
 * `input-mean`, `input-std`, `input-min`, `input-max`; `layer-mean`, `layer-std`, `layer-rms` of what the first layer
   with weights got at its first call (detail: its name), unless a normalising layer comes before it.
-* `channel-mean`, `channel-std` by phase and index; `channel-shift` (of: its z), `channel-spread` (and
+* `channel-mean`, `channel-std` by phase and index; `channel-shift` (of: its z), `channel-apart` (the same
+  in deviations of the training samples' own means), `channel-spread` (and
   `channel-spread-z`, its logarithm in standard errors), `channels-reversed` compare validation with training.
 * `neighbour-lift` share of the rows whose nearest other row bears the same label, above chance: 0 none, 1 all (of:
   rows); `neighbour-z` the same in standard errors. `label-entropy` of the labels seen,
@@ -196,6 +197,7 @@ def _channels(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any
     for c in range(len(t_mean)):
         gap = float(v_mean[c] - t_mean[c])
         yield row("channel-shift", gap / unit[c], gap / error[c], index=c)
+        yield row("channel-apart", abs(gap) / max(float(t_rows[:, c].std()), 1e-12), len(t_rows), index=c)
         if t_std[c] > 0:
             yield row("channel-spread", v_std[c] / t_std[c], len(v_rows), index=c)
             # The logarithm of a deviation is off by half of what its square is off.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snellen.watching.models import roots
+from snellen.watching.nests import named_tensors
 from snellen.watching.observers.observer import Batch, Context
 from snellen.watching.observers.prints import factors, row_prints
 from snellen.watching.observers.sample_measures import Seen, measures
@@ -94,6 +95,7 @@ class SampleObserver:
         self._rows[batch.phase] += count
         values = flat.index_select(1, self._pick(flat.shape[1], flat.device)[0])
         record: dict[str, Any] = {"step": batch.step, "phase": batch.phase, "features": flat.shape[1]}
+        record["beside"] = _beside(batch.inputs, x, count)
         record["ids"] = not flat.is_floating_point() and flat.dtype != torch.uint8
         labels = _labels(batch.targets, count)
         if labels is not None and not labels.is_floating_point():
@@ -122,6 +124,8 @@ class SampleObserver:
         waiting, self._waiting = self._waiting, []
         for record, values, out in waiting:
             record["prints"] = row_prints(values, self._pick(record["features"], values.device)[1])
+            for other in record.pop("beside"):
+                record["prints"] = record["prints"] * 31 + row_prints(other.to(values.device))
             self._seen.batches.append(record)
             if out is not None:
                 record["right"] = out.argmax(1) == record["labels"]
@@ -203,6 +207,15 @@ def _rows_of(inputs: Any) -> Tensor | None:
         return torch.stack(parts) if len({p.shape[0] for p in parts}) == 1 else None
     x = first_tensor(inputs)
     return None if x is None or x.dim() < 2 or x.is_complex() else x.detach()
+
+
+def _beside(inputs: Any, first: Tensor, count: int) -> list[Tensor]:
+    """Strided values, (N, k), of what else is given for each sample: two pictures of a pair are one row."""
+    given = [t.detach() for _, t in named_tensors(inputs) if t.dim() and len(t) == count and not t.is_complex()]
+    if not any(t.data_ptr() == first.data_ptr() for t in given):
+        return []  # A list of images: they are the rows themselves.
+    others = [t.reshape(count, -1) for t in given if t.data_ptr() != first.data_ptr() and t.numel()]
+    return [t[:, :: max(t.shape[1] // VALUES, 1)].clone() for t in others[:3]]
 
 
 def _scores(outputs: Any, count: int) -> Tensor | None:
