@@ -124,6 +124,26 @@ def plateau(mode: str) -> list[Facts]:
         return [watch.facts()]
 
 
+def decayed(gamma: float) -> list[Facts]:
+    """An exponential decay by epochs."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    scheduler = lr_scheduler.ExponentialLR(optimizer, gamma)
+    x, y, _, _ = parts()
+    with snellen.watch(model, optimizer, trials=False) as watch:
+        for _ in range(12):
+            for a, b in shuffled(x, y, 96):
+                optimizer.zero_grad()
+                out = model(a)
+                value = F.cross_entropy(out, b)
+                value.backward()
+                optimizer.step()
+                watch.step(loss=value, inputs=a, targets=b, outputs=out)
+            scheduler.step()
+            watch.epoch(train={"loss": value.item()})
+        return [watch.facts()]
+
+
 def written(last: Callable[[Tensor], Tensor]) -> list[Facts]:
     """Lines of three words, each spoken for four frames; `last` makes the loss's input of the outputs."""
     codes = torch.randn(6, 10)
@@ -320,6 +340,7 @@ MORE: dict[str, tuple[str, Make]] = {
     "a softmax of one number": ("single-output-cross-entropy", seeded(lambda: probabilities(lambda o: o.softmax(1)))),
     "a layer norm of one number": ("norm-over-wrong-axis", seeded(lambda: normed(1))),
     "one of two optimizers is forgotten": ("optimizer-never-steps", seeded(lambda: two_optimizers(both=False))),
+    "a rate is a tenth after each epoch": ("lr-decays-too-fast", seeded(lambda: decayed(0.1))),
     "a GRU runs over the batch": ("samples-mixed", seeded(lambda: series(Reader(False)))),
 }
 """Rules that are injected elsewhere, from another side."""
@@ -338,6 +359,7 @@ CLEAN: dict[str, Make] = {
     "a layer norm of three numbers": seeded(lambda: normed(3)),
     "two optimizers": seeded(lambda: two_optimizers(both=True)),
     "pairs of rows": seeded(twins),
+    "a rate falls slowly": seeded(lambda: decayed(0.9)),
     "a wave is foretold": seeded(lambda: forecast(0)),
     "dropout before the last layer": seeded(lambda: answered(nn.Identity())),
     "a plateau of the accuracy": seeded(lambda: plateau("max")),

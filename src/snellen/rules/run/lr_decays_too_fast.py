@@ -26,7 +26,8 @@ class LrDecaysTooFast(Rule):
     was stepped more than `per_epoch` times as often as epochs ended or the rate fell inside one epoch. A cosine
     to 0 spends 3 % of its steps there, a rate divided by 10 three times a quarter, in steps of epochs. Where the rate
     has few values, as milestones give, below `few_low` after the first `early` of the steps is as bad. Fires too
-    when a cosine schedule was stepped more than twice its T_max, after which its rate rises again.
+    when a cosine schedule was stepped more than twice its T_max, after which its rate rises again; and when a scheduler
+    other than one that waits for a plateau keeps the rate at `spent` of its peak or less for `half` of the run.
 
     ## Example
         lr-decays-too-fast the learning rate fell to 0.1 % of its peak at step 90 of 400 and stayed there
@@ -62,6 +63,11 @@ class LrDecaysTooFast(Rule):
         """Scheduler steps for each epoch above which it is stepped per batch."""
         min_steps: int = 20
         """Steps before anything is said."""
+
+        spent: float = 5e-4
+        """Share of the peak at which nothing moves any more; a second phase of fine-tuning has 1e-3."""
+        half: float = 0.5
+        """Share of the steps at or below it."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -134,3 +140,21 @@ class LrDecaysTooFast(Rule):
                     set_recipe(schedule_per="epoch"),
                 ),
             )
+            return
+        idle = int((rates[peak:] <= o.spent * rates[peak]).sum())
+        names = run.events.filter(pl.col("kind") == "scheduler-steps")["layer"].to_list()
+        if rates[peak] > 0 and idle >= o.half * len(rates) and names and "ReduceLROnPlateau" not in names:
+            yield self._spent(names[0], float(rates[peak]), idle, len(rates))
+
+    def _spent(self, scheduler: str, peak: float, idle: int, steps: int) -> Finding:
+        return Finding(
+            message=(
+                f"{scheduler} keeps the learning rate at {self.options.spent:g} of its peak {peak:.2g} or less for "
+                f"{idle} of {steps} steps (limit {self.options.half:.0%}): these train nothing"
+            ),
+            place=Place(step=steps - idle),
+            evidence={"peak": peak, "idle": idle, "chain": [f"{idle} of {steps} steps"]},
+            affected=idle,
+            of=steps,
+            fix=Fix(FixSafety.UNSAFE, "a slower decay: gamma ** epochs should end at 0.01 to 0.001"),
+        )
