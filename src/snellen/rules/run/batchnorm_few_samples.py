@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.findings.words import plural
 from snellen.rules.run._layers import modules
+from snellen.rules.run._measures import number
 from snellen.watching.facts import RunFacts
 
 
@@ -19,8 +20,9 @@ class BatchnormFewSamples(Rule):
     ResNet-50 loses 10 points from batch 32 to 2.
 
     ## How it is computed
-    First axis of the input of batch norm layers in the first forward pass. Gradient accumulation does not help: each
-    micro-batch is normalised by itself.
+    First axis of the input of batch norm layers in the first forward pass; silent where all of training is these
+    samples, as with a network fitted to one picture. Gradient accumulation does not help: each micro-batch is
+    normalised by itself.
 
     ## Example
         batchnorm-few-samples 3 batch norm layers (bn1 ...) take their statistics from 2 samples (limit 4)
@@ -52,8 +54,8 @@ class BatchnormFewSamples(Rule):
             r for r in modules(run) if "BatchNorm" in r["kind"] and r["calls"] and r["training"] and r["input_shape"]
         ]
         few = [r for r in norms if r["input_shape"][0] < self.options.samples]
-        if few:
-            size = few[0]["input_shape"][0]
+        size = few[0]["input_shape"][0] if few else 0
+        if few and not number(run, "rows-distinct", "training") <= size:
             yield Finding(
                 message=(
                     f"{plural(len(few), 'batch norm layer')} ({few[0]['name']} ...) take mean and variance from "

@@ -8,7 +8,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._calls import family, sequences
 from snellen.rules.run._edits import rounded, set_recipe
-from snellen.rules.run._series import signal
+from snellen.rules.run._series import fall, signal
 from snellen.watching.facts import RunFacts
 
 
@@ -24,7 +24,8 @@ class ClippingDominates(Rule):
     ## How it is computed
     Fires when more than `share` of the steps are clipped and the median limit / norm of those is below `ratio`. Where
     the loop does not tell its limit, the norm of a few gradients after backward is compared with that which the
-    optimizer meets. Silent for Adam while its epsilon is small against what is left.
+    optimizer meets. Silent for Adam while its epsilon is small against what is left, and where the loss fell by
+    `learned` all the same.
 
     ## Example
         clipping-dominates 150 of 150 steps are clipped to 0.001 % of their gradient
@@ -57,6 +58,8 @@ class ClippingDominates(Rule):
         """Share of steps that are clipped, in 0..1 (tuning playbook)."""
         ratio: float = 0.01
         """Median share of the gradient that is left, in 0..1."""
+        learned: float = 0.5
+        """Share by which the loss fell in spite of it; where clipping holds a run up it falls by less than 0.01."""
         min_steps: int = 10
         """Steps before anything is said."""
 
@@ -65,6 +68,8 @@ class ClippingDominates(Rule):
         whole = signal(run, "eps_kept").filter(pl.col("step") >= 1)["value"].drop_nulls().drop_nans()
         if family(run.optimizer).startswith("adam") and len(whole) and float(whole.median() or 0.0) >= 0.5:  # type: ignore[arg-type]
             return  # Adam divides the scale out again, unless the rest is below its epsilon.
+        if fall(run) >= self.options.learned:
+            return
         if run.steps["clip_limit"].drop_nulls().is_empty():
             yield from self._by_trace(run)
             return

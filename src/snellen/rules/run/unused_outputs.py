@@ -19,8 +19,8 @@ class UnusedOutputs(Rule):
 
     ## How it is computed
     For a recognised cross-entropy with one target per sample. Fires when class 0 was a target, outputs were not, every
-    class that was seen was seen at least `seen` times, and there were at least `targets` targets per seen class.
-    Labels that start at 1 are another rule's.
+    class that was seen was seen at least `seen` times, there were at least `targets` targets per seen class, and
+    the head has at least `outputs` outputs. Labels that start at 1 are another rule's.
 
     ## Example
         unused-outputs the head has 1000 outputs and only 10 of them, 0 to 9, ever are targets (4800 targets)
@@ -49,6 +49,8 @@ class UnusedOutputs(Rule):
     class Options(RuleOptions):
         """Options of this rule."""
 
+        outputs: int = 5
+        """Outputs below which one to spare costs nothing: acts of which an expert takes some."""
         seen: int = 20
         """Fewest targets of a seen class; where one has less, a class may be missing by chance (e^-20 if as rare)."""
         targets: int = 30
@@ -62,7 +64,7 @@ class UnusedOutputs(Rule):
         counts, _ = class_counts(run)
         seen = [i for i, n in enumerate(counts) if n]
         missing = len(counts) - len(seen)
-        if not missing or len(seen) < 2 or not counts[0]:
+        if not missing or len(seen) < 2 or not counts[0] or len(counts) < self.options.outputs:
             return
         total = sum(counts)
         if min(counts[i] for i in seen) < self.options.seen or total < self.options.targets * len(seen):
