@@ -156,3 +156,36 @@ def test_looking_changes_no_input_and_draws_no_number() -> None:
     observe([training(x, torch.zeros(16, dtype=torch.int64)), validation(x)], model)
     assert torch.equal(x, before)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_test_after_the_last_step_is_no_validation() -> None:
+    x = torch.randn(80, 64)
+    during = [training(x[:40]), validation(x[:40]), training(x[:40], step=1), validation(x[40:])]
+    assert observe(during)["validation-rows-trained-on", None, None]["value"] == 1
+    assert observe([training(x[:40]), validation(x[40:])])["validation-rows-trained-on", None, None]["value"] == 0
+
+
+def test_guesses_count_where_a_row_is_new() -> None:
+    x, y = torch.randn(800, 8), torch.arange(800) % 4
+    right, wrong = nn.functional.one_hot(y, 4).float(), nn.functional.one_hot((y + 1) % 4, 4).float()
+    # The last quarter of the new rows is right; later, when all are old, every guess is wrong.
+    batches = [training(x[:600], y[:600], wrong[:600]), training(x[600:], y[600:], right[600:], step=1)]
+    batches.append(training(x, y, wrong, step=2))
+    found = observe(batches)["first-sight-accuracy", None, None]
+    assert (found["value"], found["of"]) == (1.0, 200)
+
+
+def test_the_column_that_is_the_label_is_named() -> None:
+    x = torch.randn(400, 6)
+    numbers = observe([training(x, 3 * x[:, 4] - 1)])
+    assert numbers["answer-column", None, 4]["value"] > 0.999999
+    y = torch.arange(400) % 3
+    x[:, 2] = torch.where(y == 1, 0.0, 1 + x[:, 2].abs())
+    assert observe([training(x, y)])["answer-column", None, 2]["value"] == 1
+
+
+def test_two_pictures_of_a_pair_are_one_row() -> None:
+    x = torch.randn(8, 64)
+    found = observe([training((x, x.roll(1, 0)), torch.zeros(8)), training((x, x.roll(2, 0)), torch.ones(8), step=1)])
+    assert found["rows-distinct", "training", None]["value"] == 16
+    assert found["rows-under-two-labels", "training", None]["value"] == 0
