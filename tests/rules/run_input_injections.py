@@ -162,6 +162,15 @@ def written(last: Callable[[Tensor], Tensor]) -> list[Facts]:
         return [watch.facts()]
 
 
+def beside_an_old_scaler() -> list[Facts]:
+    """Full precision, while the scaler of another training is still there, as in a notebook."""
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(torch.ones(()))
+    found = prices(1.0)
+    assert scaler.get_scale() > 1
+    return found
+
+
 class Reader(nn.Module):
     """A GRU over series (N, T, F), told of its first axis or not."""
 
@@ -354,6 +363,7 @@ CLEAN: dict[str, Make] = {
     "two numbers of a row": seeded(lambda: two_numbers(paired=True)),
     "a decoder is fed with what stands before": seeded(lambda: translated(begin=True)),
     "prices in units of their own": seeded(lambda: prices(1.0)),
+    "a scaler is left over": seeded(beside_an_old_scaler),
     "five heads": seeded(lambda: five(one=False)),
     "a sigmoid of one number": seeded(lambda: probabilities(torch.sigmoid)),
     "a layer norm of three numbers": seeded(lambda: normed(3)),

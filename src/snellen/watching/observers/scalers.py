@@ -17,7 +17,8 @@ CALIBRATION = 20
 
 class Scalers:
     """Events `scaler-lowered` (step: the first; value: steps after calibration at which the scale had fallen) and
-    `scaler-used` (value: the first scale, above 1, of a loss whose optimizers do not unscale by themselves)."""
+    `scaler-used` (value: the first scale, above 1, of a scaler that scaled its first loss under the watch, where the
+    optimizers do not unscale by themselves)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -29,19 +30,27 @@ class Scalers:
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Find the scalers there are."""
         self._plain = not any(getattr(o, "_step_supports_amp_scaling", False) for o in optimizers)
+        # One that was used before may be left over from another training, as in a notebook.
+        self._before = {id(s) for s in self._context.bystanders.alive(GradScaler, START) if s._scale is not None}
         self._find(START)
 
     def _find(self, moment: str) -> None:
         self._scalers = [s for s in self._context.bystanders.alive(GradScaler, moment) if s.is_enabled()]
 
+    def _scales_in_use(self) -> tuple[list[Tensor], bool]:
+        """Scales on their device, those that were first used under the watch if there are any, and whether they are."""
+        used = [s for s in self._scalers if s._scale is not None]
+        new = [s for s in used if id(s) not in self._before]
+        return [s._scale for s in new or used if s._scale is not None], bool(new)
+
     def batch(self, batch: Batch) -> None:
         """Keep the scale, on its device."""
         if batch.phase != "training":
             return
-        if batch.step == 0 and not self._scalers:
+        if batch.step == 0:
             self._find(FIRST_STEP)
-        scales = [s._scale for s in self._scalers if s._scale is not None]
-        if scales and self._used is None and self._plain:
+        scales, new = self._scales_in_use()
+        if new and self._used is None and self._plain:
             self._used = float(scales[0])
         if len(scales) == 1 and batch.step >= CALIBRATION:
             self._scales.append(scales[0].detach().clone())
