@@ -11,7 +11,7 @@ import torch
 from benchmarks.chart.case import Harness
 from benchmarks.chart.healthy_eleventh import block, evaluate, leaves, letters, standard, train
 from benchmarks.chart.healthy_eleventh_pictures import flips, resnet, shifts
-from benchmarks.chart.second import SecondCases, Split, accuracy, dense, explained, signs
+from benchmarks.chart.second import SecondCases, Split, accuracy, explained, signs
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -125,18 +125,6 @@ def blocks_join_one_by_one(harness: Harness, seed: int) -> float:
     return value
 
 
-@cases.recipe("mlp", 0.5)
-def features_saved_to_a_table(harness: Harness, seed: int) -> float:
-    """Features of the frozen trunk are computed once; a small MLP with dropout learns on them, Adam at 1e-3."""
-    x, y, vx, vy = standard(leaves())
-    trunk = trained(True, 4)[:6].eval()
-    with torch.no_grad():
-        a, b = trunk(x), trunk(vx)
-    model = nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 48), nn.ReLU(), nn.Dropout(0.3), nn.Linear(48, 4))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    return train(harness, model, optimizer, nn.CrossEntropyLoss(), (a, y, b, vy), epochs=15, size=32)
-
-
 @cases.recipe("resnet", 0.5)
 def size_of_a_sign_by_regression(harness: Harness, seed: int) -> float:
     """The trained network gets one output: the side of a sign over twenty; L1 loss, AdamW, halves on a plateau."""
@@ -206,31 +194,3 @@ def a_student_of_a_resnet(harness: Harness, seed: int) -> float:
         val_loss, value = evaluate(model, vx, vy, F.cross_entropy, accuracy)
         harness.epoch(val={"loss": val_loss, "accuracy": value})
     return value
-
-
-@cases.recipe("mlp", 0.55)
-def two_frozen_towers_joined(harness: Harness, seed: int) -> float:
-    """Two trained trunks, frozen inside the model under no_grad, are joined before a head; the head alone learns."""
-
-    class Joined(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = trained(True, 4)[:6], trained(False, 7)[:6]
-            self.a.requires_grad_(False)
-            self.b.requires_grad_(False)
-            self.head = dense(128, 64, 4)
-
-        def train(self, mode: bool = True) -> "Joined":
-            super().train(mode)
-            self.a.eval()
-            self.b.eval()
-            return self
-
-        def forward(self, x: Tensor) -> Tensor:
-            with torch.no_grad():
-                features = torch.cat([self.a(x), self.b(x.mean(1, keepdim=True))], 1)
-            return self.head(features)
-
-    model = Joined()
-    optimizer = torch.optim.Adam(model.head.parameters(), lr=2e-3)
-    return train(harness, model, optimizer, nn.CrossEntropyLoss(), standard(leaves(800)), epochs=8, told="outputs")
