@@ -60,7 +60,7 @@ def leaves_in_pieces_of_a_batch(harness: Harness, seed: int) -> float:
         return nn.Sequential(nn.Conv2d(into, out, 3, 2, 1), nn.GroupNorm(4, out), nn.SiLU())
 
     model = nn.Sequential(unit(3, 16), unit(16, 32), unit(32, 48), nn.Flatten(), nn.Linear(432, 4))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     return train(
         harness, model, optimizer, nn.CrossEntropyLoss(), standard(leaves()), epochs=7, size=8, accumulate=4,
         augment=flips,

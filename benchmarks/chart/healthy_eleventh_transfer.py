@@ -56,7 +56,7 @@ def few(split: Split, count: int) -> Split:
 
 @cases.recipe("resnet", 0.85)
 def leaves_from_signs_all_layers(harness: Harness, seed: int) -> float:
-    """Fine-tuned whole on 400 leaves: Adam at 3e-4, flips, five epochs, the best validation loss is kept."""
+    """Fine-tuned whole on 400 leaves: Adam at 3e-4, flips, six epochs, the best validation loss is kept."""
     model = trained(True, 4)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
     return train(
