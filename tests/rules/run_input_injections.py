@@ -303,19 +303,23 @@ def twins() -> list[Facts]:
 class Copier(nn.Module):
     """Reads a line and writes it backwards, fed with what should stand before each letter."""
 
-    def __init__(self) -> None:
+    def __init__(self, inside: bool) -> None:
         super().__init__()
+        self.inside = inside
         self.table, self.head = nn.Embedding(9, 16), nn.Linear(32, 8)
         self.reader, self.writer = nn.GRU(16, 32, batch_first=True), nn.GRU(16, 32, batch_first=True)
 
     def forward(self, read: Tensor, fed: Tensor) -> Tensor:
+        fed = torch.cat([torch.full_like(fed[:, :1], 8), fed[:, :-1]], 1) if self.inside else fed
         return self.head(self.writer(self.table(fed), self.reader(self.table(read))[1])[0])
 
 
-def translated(*, begin: bool) -> list[Facts]:
-    model = Copier()
+def translated(*, begin: bool, inside: bool = False) -> list[Facts]:
+    model = Copier(inside)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    with snellen.watch(model, optimizer, trials=False) as watch:
+    with snellen.watch(
+        model, optimizer, loss_fn=lambda out, y: F.cross_entropy(out.flatten(0, 1), y.flatten())
+    ) as watch:
         for _ in range(60):
             read = torch.randint(0, 8, (32, 5))
             target = read.flip(1)
@@ -362,6 +366,7 @@ CLEAN: dict[str, Make] = {
     "one minus the overlap": seeded(lambda: segmented(loss=lambda out, y: 1 - overlap(out, y))),
     "two numbers of a row": seeded(lambda: two_numbers(paired=True)),
     "a decoder is fed with what stands before": seeded(lambda: translated(begin=True)),
+    "a decoder moves on what it is fed with": seeded(lambda: translated(begin=False, inside=True)),
     "prices in units of their own": seeded(lambda: prices(1.0)),
     "a scaler is left over": seeded(beside_an_old_scaler),
     "five heads": seeded(lambda: five(one=False)),

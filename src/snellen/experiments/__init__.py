@@ -8,7 +8,7 @@ to model, optimizer and random generators is undone bit for bit (`snapshot.resto
   cross-sample-order, cross-sample-training
 * consistency: evaluation-repeated, mode-loss, mode-outputs, running-statistics
 * linearity: midpoint, linear-depth
-* sequences: position-blindness, future-leakage, padding-attended
+* sequences: position-blindness, future-leakage, present-asked, answer-seen, padding-attended
 * fitting: overfit-loss, overfit-score, overfit-plateau, overfit-gradient
 * rates: lr-trial, lr-range, lr-suggestion
 * reach: gradient-reach, optimizer-coverage, memory

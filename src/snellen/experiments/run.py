@@ -13,7 +13,7 @@ from snellen.experiments.losses import batch_size, initial_loss
 from snellen.experiments.nest import samples
 from snellen.experiments.rates import LEAST_SWEEP, rate_range, rate_trials
 from snellen.experiments.reach import gradient_reach, memory, optimizer_coverage
-from snellen.experiments.sequences import future, padding, token_order
+from snellen.experiments.sequences import answer_seen, future, padding, token_order
 from snellen.experiments.snapshot import restored
 from snellen.experiments.subject import CannotRunError, Clock, Row, Subject, first_line
 from snellen.progress import Progress, silent
@@ -42,6 +42,7 @@ OUTPUT_LEVEL: tuple[Passes, ...] = (
     Passes("cross-sample", cross_sample, 9),
     Passes("position-blindness", token_order, 1),
     Passes("future-leakage", future, 0.5),
+    Passes("answer-seen", answer_seen, 0.5),
     Passes("padding-attended", padding, 0.5),
 )
 """Experiments on outputs alone."""

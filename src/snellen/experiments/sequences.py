@@ -165,6 +165,37 @@ def future(subject: Subject) -> Iterator[Row]:
         yield subject.row("future-leakage", value, expected=0.0, detail=f"outputs before place {cut}")
 
 
+def answer_seen(subject: Subject) -> Iterator[Row]:
+    """`answer-seen`: relative change of the last outputs when the ids change there in that input which is the target.
+
+    Only where one of several sequences of ids is the target itself, as where a decoder is given what it is to write: a
+    sound one moves it on by a place, before the network or in it, and the value is 0.
+    """
+    lines = [t for _, t in _named(subject.inputs) if t.dim() == 2 and t.dtype in (torch.int64, torch.int32)]
+    targets = [t for t in tensors(subject.targets) if t.dim() == 2 and t.shape[1] > 2]
+    fed = next((t for t in lines if any(t.shape == y.shape and torch.equal(t, y) for y in targets)), None)
+    # A mask of 0 and 1 is no sequence.
+    others = [t for t in lines if t is not fed and len(torch.unique(t)) > 2 and not (fed is not None and _same(t, fed))]
+    if fed is None or not others or len(torch.unique(fed)) < 3:
+        return
+
+    def changed(t: Tensor) -> Tensor:
+        return torch.cat([t[:, :-1], t[:, -1:].roll(1, 0)], 1) if t is fed else t
+
+    with in_mode(subject.model, False), torch.no_grad():
+        plain, other = _main(subject.outputs()), _main(subject.outputs(mapped(subject.inputs, changed)))
+    if plain is None or other is None or plain.dim() < 3 or plain.shape[:2] != fed.shape:
+        return
+    moved = (fed[:, -1] != fed[:, -1].roll(1, 0)).nonzero()[:, 0]
+    if len(moved):
+        value = _apart(other[moved, -1], plain[moved, -1])
+        yield subject.row("answer-seen", value, expected=0.0, detail="outputs at the last place")
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)
+
+
 def _next_along(tokens: Tensor, target: Tensor, axis: int) -> float:
     length = tokens.shape[axis]
     if length < 3:

@@ -58,8 +58,7 @@ SIGNALS: Schema = {
         " batch norm: variance, the median over channels of what it divides by. Of a block with attention and an"
         " activation: through_cosine of its input and output. Of a fused projection NAME[q], [k], [v]: part_grad_norm."
         " Of layer output: accuracy of the steps since the row before, by targets and highest outputs."
-        " Of layer target: shifted_input, the share of targets that are the next input; fed_target, the share that"
-        " stand at the same place of one of several sequences of ids that are the input",
+        " Of layer target: shifted_input, the share of targets that are the next input",
     ),
     "value": (pl.Float64(), ""),
 }

@@ -24,8 +24,8 @@ class FutureVisible(Rule):
     the attention weights lie on later places at step 0, or a recurrent layer is bidirectional. Also fires when the
     targets are the inputs themselves, not shifted, the loss was recognised as a cross-entropy that does not shift them
     either, and outputs do not change (by `still`) with later inputs: what is asked for is what is seen. (A network
-    that reads the whole sequence may be an autoencoder.) The same where one of several sequences of ids is the target
-    in at least `fed` of the places: a decoder that is fed with its answer.
+    that reads the whole sequence may be an autoencoder.) And where one of several sequences of ids is the target itself
+    and outputs change (by `still`) with the id at their own place: a decoder that is fed with its answer.
 
     ## Example
         future-visible blocks.0.attn puts 0.48 of its attention on later places (limit 0.01); the targets stand there
@@ -54,9 +54,6 @@ class FutureVisible(Rule):
         still: float = 1e-3
         """Relative change of outputs with later inputs; a causal network has 0, but for rounding."""
 
-        fed: float = 0.99
-        """Share of the targets at their own place in one of several inputs; denoising leaves 0.85 and less."""
-
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
@@ -73,16 +70,16 @@ class FutureVisible(Rule):
                     fix=Fix(FixSafety.UNSAFE, "shift by one: inputs[:, :-1] against inputs[:, 1:]"),
                 )
             return
-        told = at_start(run, "fed_target").get("target", 0.0)
-        if told >= o.fed and known.get("name") in ("cross-entropy", "nll", "focal") and known["before"] != "shift":
+        told = first(run, "answer-seen")
+        if told and told["value"] > o.still and known.get("name") in ("cross-entropy", "nll", "focal"):
             yield Finding(
                 message=(
-                    f"one of the inputs is the target itself in {told:.0%} of the places (limit {o.fed:.0%}): the "
-                    "decoder is fed with the answer it is to give, learns to copy it, and has none when it writes "
-                    "by itself"
+                    f"one of the inputs is the target itself, and the last outputs change by {told['value']:.2g} of "
+                    f"their spread when it changes there (limit {o.still:g}): the decoder is fed with the answer, learns to "
+                    "copy it, and has none when it writes by itself"
                 ),
                 place=Place(layer="input"),
-                evidence={"share": told, "loss": known["name"]},
+                evidence={"change": told["value"], "loss": known["name"]},
                 fix=Fix(FixSafety.UNSAFE, "feed a start token and the target without its last one"),
             )
             return

@@ -18,7 +18,7 @@ from snellen.watching.models import roots
 from snellen.watching.observers.modules import Census
 from snellen.watching.observers.observer import Batch, Context
 from snellen.watching.observers.operators import Frame, Operators, dead_units, few, some
-from snellen.watching.observers.tokens import fed, first_ids, padding_of, shifted
+from snellen.watching.observers.tokens import first_ids, padding_of, shifted
 from snellen.watching.probes import first_tensor
 
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
@@ -88,15 +88,12 @@ class Activations:
         self._ties = list(_equal_pairs(model))
 
     def batch(self, batch: Batch) -> None:
-        """Whether the targets are the next inputs, or one of several inputs; only token ids are looked at."""
+        """Whether the targets are the next inputs; only token ids are looked at."""
         if batch.phase == "training" and batch.step < 3:
             ids = first_ids(batch.inputs)
             share = shifted(ids if ids is not None else self._ids, first_ids(batch.targets, flat=True))
             if share is not None:
                 self._add("target", "shifted_input", share)
-            share = fed(batch.inputs, first_ids(batch.targets))
-            if share is not None:
-                self._add("target", "fed_target", share)
 
     def detach(self) -> None:
         """Take every hook off."""

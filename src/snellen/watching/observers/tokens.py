@@ -5,8 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.watching.nests import named_tensors
-
 INTEGERS = (torch.int64, torch.int32, torch.int16)
 MOST_ROWS = 64
 """Samples that are looked at."""
@@ -35,24 +33,6 @@ def shifted(ids: Tensor | None, targets: Tensor | None) -> Tensor | None:
         return None
     rows = targets.reshape(samples, -1)[:, : length - 1].to(ids.device)
     return (rows == ids[:, 1:]).float().mean()
-
-
-def fed(inputs: Any, targets: Tensor | None) -> Tensor | None:
-    """Largest share of the places (N, T) at which one of several inputs is the target itself; 0-d.
-
-    None unless there are token ids beside it that are another sequence: a mask of 0 and 1 is none.
-    """
-    lines = [t for _, t in named_tensors(inputs) if first_ids(t) is not None]
-    if targets is None or len(lines) < 2:
-        return None
-    same = [t for t in lines if t.shape == targets.shape]
-    others = [t for t in lines if len(t.unique()) > 2]
-    shares = [
-        (t == targets.to(t.device)).float().mean()
-        for t in same
-        if any(o is not t and (o.shape != t.shape or not torch.equal(o, t)) for o in others)
-    ]
-    return torch.stack(shares).max() if shares else None
 
 
 def padding_of(ids: Tensor, padding_idx: int | None) -> Tensor | None:
