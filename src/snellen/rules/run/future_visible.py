@@ -75,8 +75,8 @@ class FutureVisible(Rule):
             yield Finding(
                 message=(
                     f"one of the inputs is the target itself, and the last outputs change by {told['value']:.2g} of "
-                    f"their spread when it changes there (limit {o.still:g}): the decoder is fed with the answer, learns to "
-                    "copy it, and has none when it writes by itself"
+                    f"their spread when it changes there (limit {o.still:g}): the decoder is fed with the "
+                    "answer, learns to copy it, and has none when it writes by itself"
                 ),
                 place=Place(layer="input"),
                 evidence={"change": told["value"], "loss": known["name"]},
