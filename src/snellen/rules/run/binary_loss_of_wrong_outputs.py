@@ -6,6 +6,9 @@ from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, Rul
 from snellen.rules.run._loss import form, made_by, rows
 from snellen.watching.facts import RunFacts
 
+CUT = ("clamp", "clampmin", "clampmax", "hardtanh", "hardsigmoid", "relu6")
+"""Operators that cut numbers off at 0 and 1 and let no gradient through there."""
+
 
 class BinaryLossOfWrongOutputs(Rule):
     """Binary cross-entropy with logits gets probabilities, or the one for probabilities gets logits.
@@ -53,17 +56,19 @@ class BinaryLossOfWrongOutputs(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         known, outputs, o = form(run), rows(run, "output").drop_nulls("minimum"), self.options
-        if not known or not outputs.height or known["target"] == "one-hot":
+        if not known or not outputs.height:
             return
         low, high = float(outputs["minimum"].to_numpy().min()), float(outputs["maximum"].to_numpy().max())
         last = made_by(run)
+        if known["target"] == "one-hot" and last not in CUT:
+            return
         if known["name"] == "bce":
             if low < 0 or high > 1:
                 yield self._finding(
                     f"the loss is binary cross-entropy of probabilities and the outputs run from {low:.3g} to "
                     f"{high:.3g} (limits 0 and 1): what lies outside is cut off and gets no gradient", low, high
                 )  # fmt: skip
-            elif last in ("clamp", "clampmin", "clampmax", "hardtanh", "hardsigmoid", "relu6"):
+            elif last in CUT:
                 yield self._finding(
                     f"the loss is binary cross-entropy of probabilities and the outputs are a {last} to 0..1 of what "
                     f"the network gives (limit: a sigmoid): what was cut off gets no gradient", low, high
