@@ -134,7 +134,12 @@ def _not_judgeable(subject: Subject) -> str:
 def _draws(subject: Subject) -> bool:
     """Whether the same batch gets another answer at the second pass, as where neighbours or latents are drawn."""
     plain, again = subject.table(), subject.table()
-    return float((plain - again).abs().max()) > SAME * max(float(plain.square().mean().sqrt()), 1e-12)
+    return _apart(plain, again, plain) > SAME
+
+
+def _apart(a: Tensor, b: Tensor, outputs: Tensor) -> float:
+    """Largest difference, over the root mean square of the outputs."""
+    return float((a - b).abs().max()) / max(float(outputs.square().mean().sqrt()), 1e-12)
 
 
 def _share(subject: Subject) -> float:
@@ -170,21 +175,15 @@ def _through(subject: Subject, inputs: object) -> object:
     return subject.outputs(mapped(inputs, lambda t: t * 1 if t.requires_grad else t))
 
 
-def _others_moved(subject: Subject) -> float:
-    """Relative change of the last sample's outputs when the others come in reverse."""
-    count = subject.count
-    rows = [*reversed(range(count - 1)), count - 1]
-    plain, other = subject.table(), subject.of(rows).table()
-    scale = max(float(plain.square().mean().sqrt()), 1e-12)
-    return float((plain[-1] - other[-1]).abs().max()) / scale
-
-
 def _changes_with_others(subject: Subject) -> float:
+    """1 if the last sample's outputs change when all others are the first one, else 0."""
     count = subject.count
     plain, other = subject.table(), subject.of([0] * (count - 1) + [count - 1]).table()
-    scale = max(float(plain.square().mean().sqrt()), 1e-12)
-    return float(float((plain[-1] - other[-1]).abs().max()) / scale > SAME)
+    return float(_apart(plain[-1], other[-1], plain) > SAME)
 
 
 def _order_matters(subject: Subject) -> float:
-    return float(_others_moved(subject) > SAME)
+    """1 if the last sample's outputs change when the others come in reverse, else 0."""
+    count = subject.count
+    plain, other = subject.table(), subject.of([*reversed(range(count - 1)), count - 1]).table()
+    return float(_apart(plain[-1], other[-1], plain) > SAME)
