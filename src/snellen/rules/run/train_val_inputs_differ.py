@@ -59,9 +59,9 @@ class TrainValInputsDiffer(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
-        if not validated(run):
-            return
         shifts = indexed(run, "channel-shift")
+        if not validated(run) or not shifts:
+            return
         spreads = [row["value"] for row in indexed(run, "channel-spread") if row["of"] >= 32]
         apart = {row["index"]: row["value"] for row in indexed(run, "channel-apart")}
         moved = [
