@@ -41,6 +41,8 @@ class Tool:
     name = ""
     looks: Sequence[int] = LOOKS
     """Steps after which it is asked."""
+    problem: Exception | None = None
+    """What ended the run early."""
 
     def begin(
         self,
@@ -115,7 +117,9 @@ class Snellen(Tool):
 
     def findings(self) -> list[Said]:
         """What the rules find at the end."""
-        self.watch.finish()
+        from snellen.watching.recorder import stopped_by
+
+        self.watch.finish(stopped_by(self.problem))
         return self._said()
 
     def _said(self) -> list[Said]:

@@ -77,6 +77,7 @@ def run_case(case: Case, tool: Tool, seed: int) -> dict[str, Any]:
     """One run under one tool, as a row."""
     began = time.perf_counter()
     score, error, said = None, None, list[Said]()
+    tool.problem = None
     tool.steps, tool.early, tool.looks = 0, {}, LOOKS if seed == 0 else ()
     guarded = Guarded(tool)
     with warnings.catch_warnings():
@@ -85,6 +86,7 @@ def run_case(case: Case, tool: Tool, seed: int) -> dict[str, Any]:
             score = case.run(guarded, seed)
         except Exception as problem:  # A fault may well end a run; the tool still has its say.
             error = f"{type(problem).__name__}: {problem}"[:300]
+            tool.problem = problem
         try:
             said = tool.findings()
         except Exception as problem:  # A tool that fails has said nothing; the row tells that it failed.

@@ -1,4 +1,4 @@
-"""What a loop uses beside its model and optimizers and does not show: schedulers, scalers, samplers, wrappers."""
+"""What a loop uses beside its model and optimizers and does not show: schedulers, scalers, loaders and their like."""
 
 import gc
 import weakref
@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 T = TypeVar("T")
 
-KINDS = (LRScheduler, GradScaler, DistributedSampler, DistributedDataParallel)
+KINDS = (LRScheduler, GradScaler, DataLoader, DistributedSampler, DistributedDataParallel)
 START, FIRST_STEP, END = "start", "first step", "end"
 """Moments at which they are looked for: before the loop, when all that it needs must stand, and after it."""
 

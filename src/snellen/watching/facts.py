@@ -56,7 +56,9 @@ SIGNALS: Schema = {
         " the scores of a query), score_scale (factor on q k; null: not a constant), future_mass and padding_mass"
         " (share of the weights on later keys, on padding), padding_share (what even weights would put there). Of"
         " batch norm: variance, the median over channels of what it divides by. Of a block with attention and an"
-        " activation: through_cosine of its input and output. Of a fused projection NAME[q], [k], [v]: part_grad_norm."
+        " activation: through_cosine of its input and output. Of one with two convolutions that keeps the shape:"
+        " through_maps, the same without the mean of each channel. Of a fused projection NAME[q], [k], [v]:"
+        " part_grad_norm."
         " Of layer output: accuracy of the steps since the row before, by targets and highest outputs."
         " Of layer target: shifted_input, the share of targets that are the next input",
     ),

@@ -85,7 +85,7 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish("" if kind is None else f"stopped by {kind.__name__}")
+        self.finish(stopped_by(error))
 
     def start(
         self,
@@ -460,6 +460,14 @@ class Recorder:
             return []
         rows = sum(o[2] for o in self._outputs) / len(self._outputs)
         return [min(o[0] for o in self._outputs), max(o[1] for o in self._outputs), rows]
+
+
+def stopped_by(error: BaseException | None) -> str:
+    """The stop reason of a loop that `error` ended, its message cut to 300 characters; "" for None."""
+    if error is None:
+        return ""
+    text = " ".join(str(error).split())[:300]
+    return f"stopped by {type(error).__name__}" + (f": {text}" if text else "")
 
 
 def _same_class(counts: Counter[int]) -> float | None:

@@ -26,13 +26,14 @@ from torch.utils.hooks import RemovableHandle
 
 from snellen.facts import table
 from snellen.watching.budget import Budget
+from snellen.watching.checkpoints import Checkpoints
 from snellen.watching.facts import RunFacts
 from snellen.watching.hooks import Hook, Ledger
 from snellen.watching.models import Models, Optimizers, as_list, as_one, roots
 from snellen.watching.observers import ALL
 from snellen.watching.observers.observer import Batch, Context, Observer
 from snellen.watching.probes import FIRST_STEPS, first_tensor
-from snellen.watching.recorder import Recorder
+from snellen.watching.recorder import Recorder, stopped_by
 from snellen.watching.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Watch:
         self.context = Context(loss_fn=loss_fn, task=task, trials=trials, run_dir=self.run_dir, ledger=self.ledger)
         self.recorder = Recorder(self.model, self.optimizers, every=every or EVERY, ledger=self.ledger)
         self.context.gradient_norm = self.recorder.gradient_norm
+        self._checkpoints = Checkpoints(self.model)
         self.observers: list[Observer] = []
         for kind in ALL:
             made = self._safely(kind, kind, self.context)
@@ -103,7 +105,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish("" if kind is None else f"stopped by {kind.__name__}")
+        self.finish(stopped_by(error))
 
     def start(self, **about: Any) -> None:
         """Put the hooks on. `about`: what is known of the run beforehand, fields of RunFacts such as num_classes."""
@@ -240,6 +242,7 @@ class Watch:
             train_metric=sign * train[name] if name in train else None,
             seconds=seconds,
         )
+        self._safely(self._checkpoints, self._checkpoints.epoch)
         if self._log is not None:
             self.ledger.run("run folder", self._write, self._log)
         self._epochs += 1
@@ -252,6 +255,7 @@ class Watch:
             return
         self._finished = True
         self.recorder.finish(stop_reason)
+        self._safely(self._checkpoints, self._checkpoints.finish)
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -276,7 +280,7 @@ class Watch:
                     scalars[name] = value
                 else:
                     self.ledger.failures.setdefault(type(observer).__name__, f"gave {name}, which is no fact of a run")
-        rows["events"] += self._failures()
+        rows["events"] += [*self._checkpoints.events(), *self._failures()]
         if any(row["kind"] == "non-finite" for row in rows["events"]):
             base = replace(base, events=base.events.filter(pl.col("kind") != "non-finite"))
         tables: dict[str, Any] = {}
@@ -291,6 +295,7 @@ class Watch:
         return {
             "recorder": self.recorder.state_dict(),
             "observers": {type(o).__name__: self._safely(o, o.state_dict) or {} for o in self.observers},
+            "checkpoints": self._checkpoints.state_dict(),
             "step": self.context.step,
             "epochs": self._epochs,
             "losses_from": self._losses_from,
@@ -304,6 +309,7 @@ class Watch:
             known = state["observers"].get(type(observer).__name__)
             if known:
                 self._safely(observer, observer.load_state_dict, known)
+        self._checkpoints.load_state_dict(state.get("checkpoints", []))
         self.context.step, self.context.sampled = state["step"], self.recorder.sampling
         self._epochs, self._losses_from = state["epochs"], state["losses_from"]
         self._metric_name = state["metric_name"]

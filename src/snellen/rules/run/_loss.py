@@ -60,6 +60,19 @@ def masks(run: RunFacts) -> bool:
     return bool(shapes) and all(len(s) >= 3 and s[-1] > 1 and s[-2] > 1 for s in shapes)
 
 
+def equal_marks(run: RunFacts) -> tuple[float, int, int] | None:
+    """The one value, 0 or 1, of all targets of a binary loss that has several for each sample, how many targets and how
+    many batches were looked at; None where they differ."""
+    marks = rows(run, "target").drop_nulls("minimum")
+    if not marks.height or form(run).get("name") not in BINARY or form(run).get("target") != "values":
+        return None
+    low, high = float(marks["minimum"].to_numpy().min()), float(marks["maximum"].to_numpy().max())
+    shapes = marks["shape"].to_list()
+    if low != high or low not in (0.0, 1.0) or not all(math.prod(s[1:]) > 1 for s in shapes):
+        return None
+    return low, sum(math.prod(s) for s in shapes), marks.height
+
+
 def class_counts(run: RunFacts) -> tuple[list[int], int]:
     """How often each class of the outputs was the target, in training, and how often an id that is no class."""
     found = run.classes.filter(pl.col("phase") == "training").sort("class_id")

@@ -22,7 +22,8 @@ class AugmentationRepeats(Rule):
     place of batches of one round are more alike than rows in different places, and more so than those of batches
     of different rounds. Fires when this excess of the cosine is above `effect` and `z` standard errors for some W
     from 2 to 8; up to 64 batches of the first epochs are compared. Samplers that put classes in fixed places act
-    in all rounds alike.
+    in all rounds alike. Fires too where a loader has W workers and the batches of a round are equal row for row, by
+    `equal` more often than those of two rounds.
 
     ## Example
         augmentation-repeats rows in the same place of 2 batches in a row are alike by 0.33 (27 standard errors)
@@ -53,12 +54,30 @@ class AugmentationRepeats(Rule):
         """Excess of the cosine; healthy runs, augmented or not, stay below 0.02."""
         z: float = 8.0
         """The same in standard errors; healthy runs stay below 2, and seven numbers of workers are tried."""
+        equal: float = 0.7
+        """Share of equal batches in a row within rounds, less that across; where an epoch is no whole number of rounds
+        some are cut."""
         distinct: float = 0.9
         """Share of different rows within a batch, 0..1, below which its rows are no samples of their own."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
-        o, row = self.options, measure(run, "places-alike")
+        o, rounds = self.options, measure(run, "rounds-equal")
+        if rounds is not None and rounds["value"] >= o.equal:
+            yield Finding(
+                message=(
+                    f"{rounds['index']} workers in a row give the same batch, row for row, in {rounds['value']:.0%} of "
+                    f"{rounds['of']:.0f} batches (limit {o.equal:.0%}): they draw alike, or an IterableDataset is not "
+                    "shared out among them"
+                ),
+                place=Place(layer="input"),
+                evidence={"workers": rounds["index"], "share": rounds["value"]},
+                fix=Fix(
+                    FixSafety.UNSAFE, "seed each worker anew, share items out by torch.utils.data.get_worker_info()"
+                ),
+            )
+            return
+        row = measure(run, "places-alike")
         if row is None or row["value"] < o.effect or row["of"] < o.z:
             return
         own = measure(run, "batch-distinct", "training")

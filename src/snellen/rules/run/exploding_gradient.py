@@ -58,6 +58,7 @@ class ExplodingGradient(Rule):
         "optimizer-state-lost",
         "batchnorm-few-samples",
         *NETWORK_FAULTS,
+        "clip-after-step",
     )
 
     class Options(RuleOptions):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._loss import expected_first
+from snellen.rules.run._loss import expected_first, rows
 from snellen.rules.run._series import event, first_loss, losses
 from snellen.watching.facts import RunFacts
 
@@ -84,10 +84,13 @@ class InitialLossOff(Rule):
             return
         limit = expected + max(expected, self.options.margin)
         if first > limit:
-            scale = event(run, "input-scale")
+            told = rows(run, "input")
+            ids = told.height > 0 and str(told["dtype"][0]).startswith("int")
+            scale = None if ids else event(run, "input-scale")
             std = float(scale["value"]) if scale and scale["value"] is not None else None
             size = run.steps["batch_size"][0] or 1
-            hint = scale["message"] if scale else "the scale of the input is not known"
+            unknown = "the input is ids" if ids else "the scale of the input is not known"
+            hint = scale["message"] if scale else unknown
             if std is not None and std > self.options.input_std:
                 hint += ": normalise it"
             elif size > 1 and abs(first / size - expected) <= self.options.sum_margin * expected:

@@ -63,7 +63,7 @@ class LabelsCarryNoInformation(Rule):
 
         z: float = 3.0
         """Standard errors above chance below which neighbours agree by chance; digits and shapes have 17 to 90."""
-        lift: float = 0.1
+        lift: float = 0.15
         """Share of the way from chance to full agreement that is still chance, for small data."""
         margin: float = 0.08
         """Accuracy above the share of the most frequent class that is no learning: 3 standard errors of 300 images."""

@@ -40,7 +40,10 @@ class LinearNetwork(Rule):
     name = "linear-network"
     code = "RUN060"
     category = Category.CORRECTNESS
-    causes = ("missing-nonlinearity",)
+    causes = (
+        "missing-nonlinearity",
+        "symmetric-units",
+    )
 
     class Options(RuleOptions):
         """Options of this rule."""

@@ -52,6 +52,8 @@ class LossNotFinite(Rule):
         "initial-loss-off",
         "negative-loss",
         "non-finite-weights",
+        "clip-after-step",
+        "exploding-gradient",
     )
 
     def check(self, run: RunFacts) -> Iterator[Finding]:

@@ -75,6 +75,7 @@ class LrTooHigh(Rule):
         "scaler-bypassed",
         *LOSS_FAULTS,
         *START_FAULTS,
+        "clip-after-step",
     )
 
     class Options(RuleOptions):

@@ -61,6 +61,7 @@ class LrTooLow(Rule):
         "dead-relu",
         "vanishing-gradient",
         "signal-lost-in-depth",
+        "scheduler-never-called",
     )
 
     class Options(RuleOptions):

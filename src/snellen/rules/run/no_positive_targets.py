@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._layers import always_zero, gradients
+from snellen.rules.run._loss import equal_marks
 from snellen.rules.run._measures import measure
 from snellen.watching.facts import RunFacts
 
@@ -20,7 +22,8 @@ class NoPositiveTargets(Rule):
     Fires after `min_steps` steps when all batches together hold 0 objects, or hold objects and 0 anchors were
     matched. Where nobody counted matches they are seen from behind: a prediction that is matched to an object is the
     one that the box loss pulls at, so that in at least `without` of the steps with objects no predicted box got a
-    gradient, or the model's own box loss was exactly 0.
+    gradient, or the model's own box loss was exactly 0. Where no boxes are told: the marks of all anchors were 0 at
+    every look, and a layer of the model, that of the boxes, never got a gradient.
 
     ## Example
         no-positive-targets 12480 objects were seen in 100 steps and 0 anchors were matched
@@ -85,7 +88,10 @@ class NoPositiveTargets(Rule):
         """From the boxes that a watch saw, where the loop did not count."""
         o = self.options
         boxes, images = measure(run, "target-boxes", "training"), run.steps.height
-        if boxes is None or images < o.min_steps:
+        if images < o.min_steps:
+            return
+        if boxes is None:
+            yield from self._without_boxes(run)
             return
         if boxes["value"] == 0:
             yield Finding(
@@ -121,5 +127,23 @@ class NoPositiveTargets(Rule):
             evidence={"objects": boxes["value"], "anchor_iou": fit["value"] if fit else None, "chain": chain},
             fix=Fix(
                 FixSafety.UNSAFE, "check label paths and class ids, and that boxes are in the anchors' unit and size"
+            ),
+        )
+
+    def _without_boxes(self, run: RunFacts) -> Iterator[Finding]:
+        """From the marks of the anchors, where the loop tells nothing else."""
+        marks, idle = equal_marks(run), sorted(always_zero(gradients(run)))
+        if marks is None or marks[0] or not idle:
+            return
+        _, total, looks = marks
+        yield Finding(
+            message=(
+                f"all {total} marks of the {looks} batches looked at are 0 (limit {self.options.min_steps} steps) and "
+                f"{idle[0]} never gets a gradient: no anchor is positive, and only background is learned"
+            ),
+            place=Place(layer="target"),
+            evidence={"marks": total, "without_gradient": idle[:10]},
+            fix=Fix(
+                FixSafety.UNSAFE, "compare the sizes of anchors and boxes in pixels, and the IoU that is asked for"
             ),
         )

@@ -25,7 +25,8 @@ class NormOverWrongAxis(Rule):
     features that linear layers, convolutions, embeddings and recurrent layers take or give. Fires when the normalised
     length is none of them, divides none where heads have an axis of their own, and axis 1 (layer norm) or the last
     (batch norm) is one. A function call that normalises all axes of its input, the first included, always fires, and so
-    does a layer norm of a single number, whose output is its bias whatever comes in.
+    does a layer norm of a single number, whose output is its bias whatever comes in. A hand-written norm shows in its
+    first output: with a weight for each feature, it has mean 0 and deviation 1 over the places of axis 1.
 
     ## Example
         norm-over-wrong-axis norm1 normalises 17 values of (32, 32, 17): no layer has 17 features, axis 1 has 32
@@ -61,6 +62,14 @@ class NormOverWrongAxis(Rule):
                 continue
             over = row["settings"].get("normalized_shape")
             layer = row["name"].partition(":")[0]
+            if row["settings"].get("evens") and row["output_shape"]:
+                places, features = row["output_shape"][1:]
+                yield self._finding(
+                    layer,
+                    f"has a weight for each of {features} features and gives mean 0 and deviation 1 over the {places} "
+                    "places of axis 1 (limit: over the features)",
+                )
+                continue
             if function and over and len(over) == len(shape):
                 yield self._finding(layer, f"normalises all of {tuple(shape)}, the batch included (limit 1 sample)")
                 continue

@@ -1,10 +1,9 @@
 """See OneClassTargets."""
 
-import math
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._loss import BINARY, class_counts, form, optimizers, rows
+from snellen.rules.run._loss import BINARY, class_counts, equal_marks, form, optimizers, rows
 from snellen.watching.facts import RunFacts
 
 
@@ -39,7 +38,7 @@ class OneClassTargets(Rule):
     name = "one-class-targets"
     code = "RUN053"
     category = Category.CORRECTNESS
-    causes = ("targets-ignored",)
+    causes = ("targets-ignored", "no-positive-targets")
 
     class Options(RuleOptions):
         """Options of this rule."""
@@ -56,7 +55,7 @@ class OneClassTargets(Rule):
         known = form(run)
         name = known.get("name")
         counts, _ = class_counts(run)
-        if name in BINARY and optimizers(run) == 1:
+        if optimizers(run) == 1:
             yield from self._marks(run)
         if not name or len(counts) < 2 or optimizers(run) > 1 or rows(run, "input").height == 0:
             return
@@ -77,19 +76,17 @@ class OneClassTargets(Rule):
 
     def _marks(self, run: RunFacts) -> Iterator[Finding]:
         """Several zeros and ones per sample that are all the same."""
-        marks, o = rows(run, "target").drop_nulls("minimum"), self.options
-        if marks.height < o.looks or run.steps.height < o.steps or form(run).get("target") != "values":
+        found, o = equal_marks(run), self.options
+        if found is None:
             return
-        total = sum(math.prod(s) for s in marks["shape"].to_list())
-        low, high = float(marks["minimum"].to_numpy().min()), float(marks["maximum"].to_numpy().max())
-        several = all(math.prod(s[1:]) > 1 for s in marks["shape"].to_list())
-        if several and low == high and low in (0.0, 1.0) and total >= o.targets:
+        value, total, looks = found
+        if looks >= o.looks and run.steps.height >= o.steps and total >= o.targets:
             yield Finding(
                 message=(
-                    f"all {total} targets of the {marks.height} batches looked at are {low:.0f} (limit {o.targets}): "
+                    f"all {total} targets of the {looks} batches looked at are {value:.0f} (limit {o.targets}): "
                     "one answer is all there is to learn"
                 ),
                 place=Place(layer="target"),
-                evidence={"value": low, "targets": total},
+                evidence={"value": value, "targets": total},
                 fix=Fix(FixSafety.UNSAFE, "look at how the targets are made: units, thresholds, order of comparison"),
             )

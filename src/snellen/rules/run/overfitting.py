@@ -49,6 +49,7 @@ class Overfitting(Rule):
         "noisy-labels",
         "labels-carry-no-information",
         "train-val-inputs-differ",
+        "augmentation-repeats",
     )
 
     class Options(RuleOptions):

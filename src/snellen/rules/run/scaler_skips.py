@@ -19,8 +19,8 @@ class ScalerSkips(Rule):
 
     ## How it is computed
     Share of skipped steps after the first `calibration`, as the loop tells them or as the scale was lowered; fires
-    above `share`. A scaler that doubles its scale every
-    2000 steps skips 0.05 %.
+    above `share`. A scaler that doubles its scale every 2000 steps skips 0.05 %. Fires too where the optimizer never
+    stepped and a scaler lowered its scale at its first step, as one does that is made anew for every batch.
 
     ## Example
         scaler-skips 38 of 130 updates were skipped (29 %, limit 5 %)
@@ -68,5 +68,22 @@ class ScalerSkips(Rule):
                     FixSafety.SAFE,
                     "use bfloat16, or unscale before clipping; without mixed precision nothing overflows",
                     set_recipe(amp=False),
+                ),
+            )
+            return
+        idle, fell = event(run, "optimizer-never-stepped"), event(run, "scaler-fell")
+        if idle and fell and run.steps.height >= self.options.min_steps:
+            count = run.steps.height
+            yield Finding(
+                message=(
+                    f"{count} of {count} updates were skipped (limit {self.options.share:.0%}): gradients overflow at "
+                    f"the scale of {fell['value']:g} that the gradient scaler was made with, and it never comes down"
+                ),
+                evidence={"scale": fell["value"]},
+                affected=count,
+                of=count,
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "make one scaler before the loop, with its default scale, and call update() on it after each step",
                 ),
             )

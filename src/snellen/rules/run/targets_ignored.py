@@ -20,7 +20,8 @@ class TargetsIgnored(Rule):
     Fires when at least `targets` targets were seen and none of them is an id of a class; when the loss was always 0 or
     NaN and at least `share` of the targets were no such id; or when the loss was recognised as one that ignores a class
     that has an output, and that class was seen: at all, where each sample has one target, or in at least `most` of the
-    pixels, where the targets are masks. (Of tokens nothing is said: there it is the filler.)
+    pixels, where the targets are masks. (Of tokens nothing is said: there it is the filler.) Of masks also when at
+    least `most` of the pixels have no output and the last class alone is never met: ids from which 1 was taken.
 
     ## Example
         targets-ignored all 3200 targets are ids that the loss ignores; it is NaN
@@ -72,6 +73,11 @@ class TargetsIgnored(Rule):
             message = (
                 f"the loss leaves out class {ignored}, to which {counts[ignored]} of {total} targets belong (limit "
                 f"{o.targets}): it is never learned"
+            )
+        elif masks(run) and len(counts) > 2 and not counts[-1] and min(counts[:-1]) >= o.targets and share >= o.most:
+            message = (
+                f"{share:.0%} of the pixels are ids of no output (limit {o.most:.0%}) and class {len(counts) - 1}, the "
+                "last, is none of the others: ids are one too low and the first class is ignored"
             )
         else:
             return

@@ -22,8 +22,8 @@ class TooFewSamples(Rule):
     Fires when training went over at most `per_class` different rows per class (or `rows` rows where there are no
     classes) at least `passes` times, the training loss of the last epoch is below `gap` of the validation loss, and
     the validation loss is above its best by `rise` or, with classes, above `bad` of the entropy of the labels, or
-    training loss is below `by_heart` of it. Runs without validation are left alone: there a few samples are fitted on
-    purpose.
+    training loss is below `by_heart` of it; never where it is below `good` of that entropy. Runs without validation
+    are left alone: there a few samples are fitted on purpose.
 
     ## Example
         too-few-samples 40 different rows were seen 120 times; training loss 0.002, validation loss 1.9
@@ -60,6 +60,8 @@ class TooFewSamples(Rule):
         """Rise of the validation loss above its best, as a share."""
         bad: float = 0.25
         """Validation loss as a share of the entropy of the labels."""
+        good: float = 0.1
+        """The same: what was learned holds on other rows, however few there were."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -72,6 +74,8 @@ class TooFewSamples(Rule):
         passes = row["of"] / max(row["value"], 1)
         train, last = float(epochs["train_loss"][-1]), float(epochs["val_loss"][-1])
         best = float(np.nanmin(epochs["val_loss"].to_numpy()))
+        if last < o.good * entropy:
+            return
         if row["value"] > limit or passes < o.passes or not 0 <= train < o.gap * last:
             return
         if not (last > (1 + o.rise) * best > 0 or last > o.bad * entropy or train < o.by_heart * last):

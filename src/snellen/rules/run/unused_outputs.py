@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import class_counts, form, one_answer_each
+from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
 
@@ -20,7 +21,8 @@ class UnusedOutputs(Rule):
     ## How it is computed
     For a recognised cross-entropy with one target per sample. Fires when class 0 was a target, outputs were not, every
     class that was seen was seen at least `seen` times, there were at least `targets` targets per seen class, and
-    the head has at least `outputs` outputs. Labels that start at 1 are another rule's.
+    the head has at least `outputs` outputs. Labels that start at 1 are another rule's, and one process of several is
+    not judged: the others may see the other classes.
 
     ## Example
         unused-outputs the head has 1000 outputs and only 10 of them, 0 to 9, ever are targets (4800 targets)
@@ -59,6 +61,8 @@ class UnusedOutputs(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         known = form(run)
+        if event(run, "distributed"):
+            return  # Other processes may see the other classes.
         if known.get("name") not in ("cross-entropy", "focal", "nll", "multi-margin") or not one_answer_each(run):
             return
         counts, _ = class_counts(run)

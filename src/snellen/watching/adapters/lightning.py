@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.watching.adapters.parts import by_phase, framework, targets_of
+from snellen.watching.recorder import stopped_by
 from snellen.watching.watch import Watch
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class LightningWatch(pl.Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Take the hooks off; the facts say what stopped the run."""
         if self.watch is not None:
-            self.watch.finish(f"stopped by {type(exception).__name__}")
+            self.watch.finish(stopped_by(exception))
 
     def report(self) -> "Result":
         """As `Watch.report`. Raises RuntimeError when nothing was fitted on this process."""

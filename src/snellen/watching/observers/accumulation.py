@@ -1,10 +1,11 @@
 """How many backward passes make one step, and whether the loss of each was divided by their number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -15,12 +16,17 @@ from snellen.watching.probes import first_tensor
 
 ALIKE = 1e-3
 """Relative difference within which the loss that the loop reports is that of the loss function."""
+USUAL: tuple[Callable[..., Tensor], ...] = (
+    F.cross_entropy, F.binary_cross_entropy_with_logits, F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.nll_loss,
+)  # fmt: skip
+"""Losses that are tried where the loop did not name its own."""
 
 
 class Accumulation:
     """Signals of layer "": `backwards`, passes whose gradients one step of the first optimizer adds up, each with its
     own forward pass; `loss_weight`, ||dL/doutput|| as it came over what the loss function's own derivative gives: 1 for
-    a loss as it is, 1/k for one divided by k. The second needs loss_fn, targets and outputs, and one optimizer. Event
+    a loss as it is, 1/k for one divided by k. The second needs targets, outputs, one optimizer, and loss_fn or one of
+    the usual losses; without loss_fn each pass has to be reported as a step. Event
     `passes-erased` (value: steps before which gradients of some backward passes were cleared and nothing but those of
     the last was stepped with, the weights being the same throughout; layer: passes of each such step, at the most)."""
 
@@ -32,7 +38,8 @@ class Accumulation:
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Put hooks on each model, one parameter and the optimizer."""
-        self._forwards = self._added = self._count = 0
+        self._forwards = self._added = self._count = self._reported = self._reports = 0
+        self._stepped = False
         self._arrivals, self._version = 0, -1
         self._kept: tuple[int, int] | None = None
         self._asked = False
@@ -90,25 +97,29 @@ class Accumulation:
         # A second loss through the same forward pass is no second batch.
         self._count = self._added if self._added == self._forwards else 1
         self._forwards = self._added = 0
+        self._stepped = True
 
     def batch(self, batch: Batch) -> None:
         """Compare the gradient that came with the one that the loss function gives."""
         pull, self._pull = self._pull, None
+        if batch.phase == "training":
+            self._reported += 1
+            if self._stepped:
+                self._reports, self._reported, self._stepped = self._reported, 0, False
         if batch.phase != "training" or not self._mine or self._count < 2 or not looked_at(batch.step + 1):
             return
         self._add(batch.step, "backwards", self._count)
-        call, output = self._context.loss_fn, batch.outputs
-        if pull is None or call is None or not isinstance(output, Tensor) or batch.targets is None:
+        output, call = batch.outputs, self._context.loss_fn
+        if pull is None or not isinstance(output, Tensor) or batch.targets is None:
             return
-        with torch.enable_grad():
-            alone = output.detach().clone().requires_grad_(True)
-            loss = call(alone, batch.targets)
-            if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
+        if call is None and self._reports != self._count:
+            return  # Two losses with a pass each, and one of them reported.
+        told = float(batch.loss)
+        for one in USUAL if call is None else (call,):
+            size = _pull_of(one, output, batch.targets, told, usual=call is None)
+            if size:
+                self._add(batch.step, "loss_weight", float(pull) / size)
                 return
-            (own,) = torch.autograd.grad(loss, alone)
-        told, value, size = float(batch.loss), float(loss), float(own.float().norm())
-        if size > 0 and abs(told - value) <= ALIKE * abs(value):
-            self._add(batch.step, "loss_weight", float(pull) / size)
 
     def _add(self, step: int, signal: str, value: float) -> None:
         self._rows.append({"step": step, "layer": "", "signal": signal, "value": float(value)})
@@ -142,3 +153,29 @@ class Accumulation:
         """Go on from what `state_dict` returned."""
         self._rows = [dict(row) for row in state["rows"]]
         self._erased = dict(state.get("erased", self._erased))
+
+
+def _pull_of(call: Callable[..., Any], output: Tensor, targets: Any, told: float, *, usual: bool) -> float | None:
+    """Norm of the gradient that `call` gives at the output; None where its value is not the loss that was told."""
+    if usual and not _fits(call, output, targets):
+        return None
+    with torch.enable_grad():
+        alone = output.detach().clone().requires_grad_(True)
+        loss = call(alone, targets)
+        if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
+            return None
+        if abs(told - float(loss)) > ALIKE * abs(float(loss)):
+            return None
+        (own,) = torch.autograd.grad(loss, alone)
+    return float(own.float().norm())
+
+
+def _fits(call: Callable[..., Any], output: Tensor, targets: Any) -> bool:
+    """Whether one of the usual losses takes these outputs and targets."""
+    if not isinstance(targets, Tensor) or not targets.numel():
+        return False
+    if call in (F.cross_entropy, F.nll_loss):
+        ids = targets.dtype == torch.long and output.dim() >= 2
+        inside = ids and targets.shape == (output.shape[0], *output.shape[2:])
+        return inside and int(targets.min()) >= 0 and int(targets.max()) < output.shape[1]
+    return targets.is_floating_point() and targets.shape == output.shape

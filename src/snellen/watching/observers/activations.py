@@ -207,6 +207,14 @@ class Activations:
         if whole and not frame.block and x is not None and y is not None and x.shape == y.shape and x.dim() == 3:
             a, b = few(x), few(y)
             self._add(frame.name, "through_cosine", torch.cosine_similarity(a, b, dim=-1).mean())
+        frame.convolutions += isinstance(module, nn.Conv2d)
+        if frame.convolutions > 1 and not frame.maps and x is not None and y is not None and x.shape == y.shape:
+            frame.maps = True
+            if x.dim() == 4:
+                a, b = ((t - t.mean((2, 3), keepdim=True)).flatten(1) for t in (few(x), few(y)))
+                self._add(frame.name, "through_maps", torch.cosine_similarity(a, b, dim=-1).mean())
+        outer.convolutions = min(outer.convolutions + frame.convolutions, 2)
+        outer.maps |= frame.maps
         outer.attention |= frame.attention
         outer.activation |= frame.activation
         outer.block |= frame.block or whole

@@ -1,7 +1,8 @@
 """What a detector is taught, and what it answers: boxes and ids of its targets, its predictions, and its positives.
 
 Targets are understood as torchvision has them (a list with one {"boxes": (M, 4) xyxy, "labels": (M,)} per image), as
-objects with the same attributes, as padded rows (N, M, 5), or as rows (image, class, x, y, w, h) of shape (M, 6).
+objects with the same attributes, as a list of boxes (M, 4) xyxy per image, as padded rows (N, M, 5), or as rows (image,
+class, x, y, w, h) of shape (M, 6). Four numbers an image, (N, 4), are only asked whether they are corners.
 """
 
 import re
@@ -125,7 +126,9 @@ class DetectionObserver:
         if found is None and batch.phase == "training" and batch.targets is not None:
             self._talks_boxes = False
         self._predicted(batch, record)
-        if self._kept[batch.phase] >= KEPT or not (found or "scores" in record or "top" in record):
+        if found is None and sizes and len(sizes) == _length(batch.targets) and _only_boxes(batch.targets):
+            record["single"] = batch.targets.detach().float()
+        if self._kept[batch.phase] >= KEPT or not (found or {"scores", "top", "single"} & record.keys()):
             return
         if found:
             self._talks_boxes = True
@@ -234,6 +237,10 @@ def _images(inputs: Any) -> Iterator[Tensor]:
             yield from _images(inputs[0])
 
 
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, Tensor) and value.dim() else 0
+
+
 def _sizes(inputs: Any) -> list[list[int]]:
     return [[int(x.shape[-2]), int(x.shape[-1])] for x in _images(inputs)]
 
@@ -250,11 +257,17 @@ def _has_boxes(value: Any) -> bool:
     return isinstance(getattr(value, "boxes", None), Tensor)
 
 
+def _only_boxes(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 2 and value.shape[1] == 4
+
+
 def _targets(targets: Any, images: int) -> tuple[list[Tensor], list[Tensor | None], str] | None:
     """Boxes and class ids of each image, and how they are laid out: xyxy or rows; None where it is no detection."""
     if _is_list_of_boxes(targets):
         boxes = [t["boxes"] for t in targets]
         labels = [next((t[k] for k in LABELS if isinstance(t.get(k), Tensor)), None) for t in targets]
+    elif isinstance(targets, list | tuple) and images and len(targets) == images and all(map(_only_boxes, targets)):
+        boxes, labels = list(targets), [None] * images
     elif isinstance(targets, list | tuple) and targets and all(_has_boxes(t) for t in targets):
         boxes, labels = [t.boxes for t in targets], [getattr(t, "labels", None) for t in targets]
     elif isinstance(targets, Tensor) and targets.is_floating_point() and images:

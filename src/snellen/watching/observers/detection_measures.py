@@ -41,6 +41,12 @@ BEYOND = 0.05
 """Share of the image's side by which a box may leave it: rounding, and crops that keep whole boxes."""
 
 
+LEAST_SINGLE = 64
+"""Images with one box each, seen before these are taken for corners."""
+CORNERS = 0.97
+"""Share of them that has to have an area."""
+
+
 @dataclass
 class Heard:
     """What the model says of itself, and the records of `DetectionObserver.batch` in order."""
@@ -54,9 +60,9 @@ def measures(heard: Heard) -> list[dict[str, Any]]:
     batches = [{k: _array(v) for k, v in b.items()} for b in heard.batches]
     train = [_read(b) for b in batches if b["phase"] == "training" and "boxes" in b]
     val = [b for b in batches if b["phase"] == "validation"]
+    found: list[dict[str, Any]] = [] if train else list(_single(batches))
     if not train and not val:
-        return []
-    found: list[dict[str, Any]] = []
+        return found
     for part in (
         _counts("training", train),
         _counts("validation", [_read(b) for b in val if "boxes" in b]),
@@ -165,6 +171,22 @@ def _geometry(train: Sequence[Mapping[str, Any]], batches: Sequence[Mapping[str,
     yield _row("boxes-outside", outside, count, phase="training", **_first(train, _outside))
     for axis, name in enumerate(("extent-x", "extent-y")):
         yield _row(name, float(np.percentile(wide[:, axis] / sides[:, axis], 99)), count, phase="training")
+
+
+def _single(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Of one box an image: nearly all of them have an area, or they are no corners."""
+    mine = [b for b in batches if "single" in b]
+    boxes = np.concatenate([b["single"] for b in mine]) if mine else np.zeros((0, 4))
+    flat = _no_area(boxes, boxes)
+    if len(boxes) < LEAST_SINGLE or flat.mean() > 1 - CORNERS:
+        return
+    batch = next((b for b in mine if _no_area(b["single"], b["single"]).any()), None)
+    more: dict[str, Any] = {}
+    if batch is not None:
+        image = int(_no_area(batch["single"], batch["single"]).argmax())
+        numbers = ", ".join(f"{v:.4g}" for v in batch["single"][image])
+        more = {"step": batch["step"], "detail": f"image {image} box 0: [{numbers}]"}
+    yield _row("degenerate-boxes", int(flat.sum()), len(boxes), phase="training", **more)
 
 
 def _head(about: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

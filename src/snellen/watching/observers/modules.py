@@ -12,9 +12,13 @@ SETTINGS = (
     "in_features", "out_features", "in_channels", "out_channels", "hidden_size", "num_heads", "embed_dim", "affine",
     "track_running_stats", "bidirectional", "batch_first",
 )  # fmt: skip
-"""Attributes that are kept where they are plain values."""
+"""Attributes that are kept where they are plain values; beside them `evens`: the axis a hand-written norm evens."""
 DEFAULT_SPREAD = 0.1
 """Relative distance of a weight's std from that of torch's default; 64 uniform numbers are within 0.1 of it."""
+FEWEST_PLACES = 4
+"""Places of a sequence from which a mean over them says something."""
+EVEN = 1e-3
+"""Distance from 0 of a mean that was taken out: float32, and an epsilon under the root."""
 FEWEST = 64
 """Numbers in a weight from which its distribution can be told."""
 
@@ -68,6 +72,8 @@ class Census:
         shape = None if y is None else list(y.shape)
         if row["output_shape"] is None:
             row["output_shape"] = shape
+            if self._weighted and y is not None and evens_places(module, y):
+                row["settings"] = json.dumps({**json.loads(row["settings"]), "evens": 1})
         self._last[name] = (shape, self._weighted)
 
     def note(self, layer: str, operator: str, about: Mapping[str, Any]) -> None:
@@ -136,6 +142,18 @@ def _plain(module: nn.Module) -> Iterator[tuple[str, Any]]:
             yield key, value
         elif isinstance(value, tuple | list) and all(isinstance(v, int | float) for v in value):
             yield key, list(value)
+
+
+def evens_places(module: nn.Module, y: Tensor) -> bool:
+    """Whether a hand-written norm with a weight for each feature gave (N, T, D) of mean 0 and deviation 1 over T."""
+    own = [p for p in module._parameters.values() if p is not None]
+    if not own or type(module).__module__.startswith("torch.nn") or y.dim() != 3 or y.shape[1] < FEWEST_PLACES:
+        return False
+    if any(p.dim() != 1 or len(p) != y.shape[2] for p in own) or not y.is_floating_point():
+        return False
+    some = y.detach()[:4].float()
+    over, along = some.mean(1).abs().amax(), (some.std(1, correction=0) - 1).abs().amax()
+    return bool((over < EVEN) & (along < 10 * EVEN) & (some.mean(2).abs().amax() > 10 * EVEN))
 
 
 def follows_default(module: nn.Module) -> bool | None:

@@ -52,6 +52,10 @@ class Frame:
     activation: bool = False
     block: bool = False
     """It holds a smaller module in which both ran."""
+    convolutions: int = 0
+    """That ran in it, up to two."""
+    maps: bool = False
+    """It holds a smaller module with two convolutions and an output as its input."""
 
 
 @dataclass(frozen=True)

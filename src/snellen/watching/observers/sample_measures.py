@@ -19,6 +19,8 @@
   nats; `label-majority` share of the most frequent one (of: classes). Of labels that are numbers, up to 16 for a
   row, `label-variance` (their mean one), and `neighbour-correlation` of each with the mean of its row's five nearest
   (of: rows; of several numbers the best).
+* `rounds-equal` share of batches equal to the next one within a round of `index` workers, less that between rounds
+  (of: batches).
 * `places-alike` likeness of rows in the same place of different batches of one round of as many batches as `index`
   says, beyond that of batches of different rounds; of: its z.
 * `confident-disagreement` share of the late rows that the model confidently calls another class (of: rows);
@@ -27,6 +29,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,6 +50,8 @@ class Seen:
     """Records of `SampleObserver.batch`, in order."""
 
     batches: list[dict[str, Any]] = field(default_factory=list)
+    workers: int = 0
+    """Of the loader that has the most."""
 
 
 def measures(seen: Seen, recent: Sequence[Mapping[str, Any]], leaf: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -64,6 +69,7 @@ def measures(seen: Seen, recent: Sequence[Mapping[str, Any]], leaf: Mapping[str,
         _channels(train, val),
         _neighbours(train),
         _places(train),
+        _rounds(train, seen.workers),
         _noise([{k: _array(v) for k, v in b.items()} for b in recent]),
     ):
         found += part
@@ -303,6 +309,17 @@ def _places(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             best = (effect, z, width)
     if best:
         yield row("places-alike", best[0], best[1], index=best[2], phase="training")
+
+
+def _rounds(train: Sequence[Mapping[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
+    """Whether the batches of one round of workers are equal row for row, and those of two rounds are not."""
+    prints = [b["prints"] for b in train[:64]]
+    if workers < 2 or len(prints) < 4 * workers:
+        return
+    equal = np.array([np.array_equal(a, b) for a, b in pairwise(prints)])
+    last = np.arange(1, len(prints)) % workers == 0
+    inside, across = float(equal[~last].mean()), float(equal[last].mean())
+    yield row("rounds-equal", inside - across, len(prints), index=workers, phase="training")
 
 
 def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
+from snellen.watching.bystanders import FIRST_STEP
 from snellen.watching.models import roots
 from snellen.watching.nests import named_tensors
 from snellen.watching.observers.observer import Batch, Context
@@ -88,6 +90,9 @@ class SampleObserver:
         """Prints and statistics of the rows of one batch."""
         if self._leaf_seen and self._handles:
             self.detach()
+        if batch.step == 0 and batch.phase == "training":
+            loaders = self._context.bystanders.alive(DataLoader, FIRST_STEP)
+            self._seen.workers = max((loader.num_workers for loader in loaders), default=0)
         x = _rows_of(batch.inputs)
         if x is None or not x.numel() or self._rows[batch.phase] >= ROWS:
             return
@@ -172,6 +177,7 @@ class SampleObserver:
         """Prints, statistics and losses so far, on the CPU."""
         self._work()
         return {
+            "workers": self._seen.workers,
             "batches": [_on_cpu(b) for b in self._seen.batches],
             "recent": [_on_cpu(b) for b in self._recent],
             "leaf": None if self._leaf is None else _on_cpu(self._leaf),
@@ -182,7 +188,7 @@ class SampleObserver:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        self._seen = Seen([dict(b) for b in state["batches"]])
+        self._seen = Seen([dict(b) for b in state["batches"]], state.get("workers", 0))
         self._recent = deque((dict(b) for b in state["recent"]), maxlen=JUDGED)
         self._leaf, self._leaf_seen = state["leaf"], state["leaf_seen"]
         self._rows, self._detailed = dict(state["rows"]), dict(state["detailed"])
