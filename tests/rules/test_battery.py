@@ -24,6 +24,7 @@ from tests.rules import (
     run_boxes_injections,
     run_data_injections,
     run_depth_injections,
+    run_form_injections,
     run_injections,
     run_input_injections,
     run_loop_injections,
@@ -47,6 +48,7 @@ WINGS = {
     "data of a run": run_data_injections,
     "boxes of a run": run_boxes_injections,
     "inputs of a run": run_input_injections,
+    "other forms": run_form_injections,
     "evaluation": evaluation_injections,
     "joint": joint_injections,
     "label errors": label_error_injections,
@@ -54,7 +56,7 @@ WINGS = {
 Subject = Callable[[Path], list[Any]]
 SICK: Mapping[str, Subject] = {name: make for wing in WINGS.values() for name, make in wing.SICK.items()}
 ALSO: Mapping[str, set[str]] = {name: also for wing in WINGS.values() for name, also in wing.ALSO.items()}
-MORE: Mapping[str, tuple[str, Subject]] = run_input_injections.MORE
+MORE: Mapping[str, tuple[str, Subject]] = run_input_injections.MORE | run_form_injections.MORE
 CLEAN: Mapping[str, Subject] = {f"{w}:{name}": make for w, m in WINGS.items() for name, make in m.CLEAN.items()}
 
 
