@@ -91,7 +91,7 @@ class Nothing(Tool):
 
 
 class Snellen(Tool):
-    """`snellen.watch` at its defaults."""
+    """`snellen.watch` at its defaults: it is not told the loss function, either."""
 
     name = "snellen"
 
@@ -101,7 +101,7 @@ class Snellen(Tool):
 
         model = self.models[0] if len(self.models) == 1 else self.models
         optimizer = self.optimizers[0] if len(self.optimizers) == 1 else self.optimizers
-        self.watch = snellen.watch(model, optimizer, loss_fn=self.loss_fn)
+        self.watch = snellen.watch(model, optimizer)
         self.watch.start()
 
     def step(self, *, loss: Any, inputs: Any = None, targets: Any = None, outputs: Any = None) -> None:

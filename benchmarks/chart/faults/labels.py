@@ -92,6 +92,13 @@ def padding_counts_in_a_recurrent_network(program: Program) -> None:
     program.model = Tagger()
 
 
+@cases.mutant(96, ["gpt"], accepts=["stopped-by-error"])
+def vocabulary_one_too_small(program: Program) -> None:
+    """The table of embeddings has one row less than there are tokens."""
+    program.model = Tagger()
+    program.model.embed = nn.Embedding(data.VOCABULARY - 1, 32)
+
+
 @cases.mutant(97, ["resnet", "unet"], accepts=["unsigned-wraparound"], place="input")
 def bytes_wrap_around(program: Program) -> None:
     """The mean is subtracted from bytes, and what would be below 0 wraps around."""

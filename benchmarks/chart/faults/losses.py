@@ -233,6 +233,12 @@ def head_with_one_too_many(program: Program) -> None:
     program.model[-1] = nn.Linear(program.model[-1].in_features, 11)
 
 
+@cases.mutant(58, ["mlp", "cnn"], accepts=["stopped-by-error", "head-class-count-mismatch"])
+def head_with_one_too_few(program: Program) -> None:
+    """The head has one output less than there are classes."""
+    program.model[-1] = nn.Linear(program.model[-1].in_features, 9)
+
+
 @cases.mutant(60, ["regression"], accepts=["output-cannot-reach-targets"], place="output")
 def tanh_for_large_targets(program: Program) -> None:
     """The head is a tanh and the targets are of the order of 1e4."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
+from snellen.rules.run._loss import made_by, rows
 from snellen.rules.run._series import event
 from snellen.watching.facts import RunFacts
 
@@ -52,18 +53,27 @@ class LossWithoutGraph(Rule):
         total = run.steps.height
         if found and total >= self.options.min_steps and found["value"] >= self.options.share * total:
             count = int(found["value"])
+            told = rows(run, "output").height > 0
+            cut = told and not made_by(run)
+            why = "; the outputs had none, either: the model ran under no_grad, or they were detached" if cut else ""
             yield Finding(
                 message=(
                     f"in {count} of {total} steps (limit {self.options.share:.0%}) the loss was a new tensor with "
-                    f"requires_grad "
-                    "set by hand and no graph; backward() ends there and no weight gets a gradient"
+                    f"requires_grad set by hand and no graph; backward() ends there and no weight gets a gradient{why}"
                 ),
                 place=Place(step=found["step"]),
                 evidence={
                     "steps": count,
-                    "chain": ["outputs have a graph", "the loss is a leaf", "0 gradients arrive"],
+                    "chain": [
+                        *([f"outputs have {'no' if cut else 'a'} graph"] if told else []),
+                        "the loss is a leaf",
+                        "0 gradients arrive",
+                    ],
                 },
                 affected=count,
                 of=total,
-                fix=Fix(FixSafety.UNSAFE, "call backward() on what the loss function returned"),
+                fix=Fix(
+                    FixSafety.UNSAFE,
+                    "run the model with gradients on" if cut else "call backward() on what the loss function returned",
+                ),
             )

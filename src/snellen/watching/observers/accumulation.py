@@ -16,6 +16,10 @@ from snellen.watching.probes import first_tensor
 
 ALIKE = 1e-3
 """Relative difference within which the loss that the loop reports is that of the loss function."""
+MOST_PASSES = 256
+"""Of one step whose gradients at the output are looked at."""
+MOST_APART = 3.0
+"""Ratio of those gradients' norms within which the passes are batches of one loss."""
 USUAL: tuple[Callable[..., Tensor], ...] = (
     F.cross_entropy, F.binary_cross_entropy_with_logits, F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.nll_loss,
 )  # fmt: skip
@@ -26,7 +30,7 @@ class Accumulation:
     """Signals of layer "": `backwards`, passes whose gradients one step of the first optimizer adds up, each with its
     own forward pass; `loss_weight`, ||dL/doutput|| as it came over what the loss function's own derivative gives: 1 for
     a loss as it is, 1/k for one divided by k. The second needs targets, outputs, one optimizer, and loss_fn or one of
-    the usual losses; without loss_fn each pass has to be reported as a step. Event
+    the usual losses; without loss_fn each pass has to be reported as a step, or all be pulled at alike. Event
     `passes-erased` (value: steps before which gradients of some backward passes were cleared and nothing but those of
     the last was stepped with, the weights being the same throughout; layer: passes of each such step, at the most)."""
 
@@ -43,7 +47,7 @@ class Accumulation:
         self._arrivals, self._version = 0, -1
         self._kept: tuple[int, int] | None = None
         self._asked = False
-        self._pull: Tensor | None = None
+        self._pulls: list[tuple[torch.Size, Tensor]] = []
         self._mine = len(optimizers) == 1
         held = [p for group in optimizers[0].param_groups for p in group["params"] if p.requires_grad]
         if not self._mine or not held:
@@ -69,7 +73,8 @@ class Accumulation:
             y.register_hook(self._context.hook("accumulation", self._pulled))
 
     def _pulled(self, gradient: Tensor) -> None:
-        self._pull = gradient.detach().float().norm()
+        if len(self._pulls) < MOST_PASSES:
+            self._pulls.append((gradient.shape, gradient.detach().float().norm()))
 
     def _arrived(self, gradient: Tensor) -> None:
         self._added = 1 if self._parameter.grad is None else self._added + 1
@@ -101,7 +106,7 @@ class Accumulation:
 
     def batch(self, batch: Batch) -> None:
         """Compare the gradient that came with the one that the loss function gives."""
-        pull, self._pull = self._pull, None
+        pulls, self._pulls = self._pulls, []
         if batch.phase == "training":
             self._reported += 1
             if self._stepped:
@@ -110,16 +115,22 @@ class Accumulation:
             return
         self._add(batch.step, "backwards", self._count)
         output, call = batch.outputs, self._context.loss_fn
-        if pull is None or not isinstance(output, Tensor) or batch.targets is None:
+        if not pulls or not isinstance(output, Tensor) or batch.targets is None:
             return
-        if call is None and self._reports != self._count:
-            return  # Two losses with a pass each, and one of them reported.
+        if call is None and self._reports != self._count and not self._alike(pulls):
+            return  # Different losses with a pass each, and one of them reported.
         told = float(batch.loss)
         for one in USUAL if call is None else (call,):
             size = _pull_of(one, output, batch.targets, told, usual=call is None)
             if size:
-                self._add(batch.step, "loss_weight", float(pull) / size)
+                self._add(batch.step, "loss_weight", float(pulls[-1][1]) / size)
                 return
+
+    def _alike(self, pulls: Sequence[tuple[torch.Size, Tensor]]) -> bool:
+        """Whether all passes of the step were pulled at in the same way."""
+        sizes = torch.stack([size for _, size in pulls]).tolist()
+        same = len(pulls) == self._count and len({shape for shape, _ in pulls}) == 1
+        return same and 0 < max(sizes) <= MOST_APART * min(sizes)
 
     def _add(self, step: int, signal: str, value: float) -> None:
         self._rows.append({"step": step, "layer": "", "signal": signal, "value": float(value)})
