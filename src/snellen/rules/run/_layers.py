@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -40,6 +41,18 @@ def matrices(run: RunFacts) -> list[dict[str, Any]]:
         for row in run.parameters.iter_rows(named=True)
         if row["trainable"] and len(row["shape"]) > 1 and (row["layer"] or "").startswith(WEIGHT_KINDS)
     ]
+
+
+def handmade(run: RunFacts) -> list[dict[str, Any]]:
+    """The same of layers written by hand: trainable matrices that begin other than zero, of which each gives as many
+    numbers as the next one takes; [] where they do not fit (tables, fields)."""
+    found = [
+        row | {"fan_in": row["shape"][1]}
+        for row in run.parameters.iter_rows(named=True)
+        if row["trainable"] and row["start_norm"] and len(row["shape"]) == 2 and min(row["shape"]) > 1
+    ]
+    fits = all(a["shape"][1] == b["shape"][0] or a["shape"][0] == b["shape"][1] for a, b in pairwise(found))
+    return found if fits else []
 
 
 def owner(parameter: str) -> str:

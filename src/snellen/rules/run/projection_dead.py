@@ -70,7 +70,7 @@ class ProjectionDead(Rule):
                 yield self._finding(
                     name, f"gets a gradient of exactly 0 at {looks} of {looks} looks (limit {looks - 1})", len(mine)
                 )
-            own = [r for n, r in parameters.items() if owner(owner(n)) == layer]
+            own = [r for n, r in parameters.items() if owner(n) and owner(owner(n)) == layer]
             still = [r for r in own if not r["trainable"]]
             if len(own) >= 3 and len(still) == 1:
                 yield self._finding(still[0]["name"], f"is frozen and the other {len(own) - 1} are not", len(own))

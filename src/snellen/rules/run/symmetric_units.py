@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
-from snellen.rules.run._layers import always_zero, gradients, matrices, owner
+from snellen.rules.run._layers import always_zero, gradients, handmade, matrices, owner
 from snellen.watching.facts import RunFacts
 
 
@@ -20,7 +20,8 @@ class SymmetricUnits(Rule):
     ## How it is computed
     Rows of the weight are compared exactly before the first step. A constant other than zero always fires. Zeros fire
     where they are more than `zero_share` of the trained matrices, or where the weight's gradient is exactly 0 at every
-    look after step 0: a zero head, residual branch or adapter moves from the second step on.
+    look after step 0: a zero head, residual branch or adapter moves from the second step on. Networks without layers of
+    torch's own are judged by their matrices, where these follow one another in size.
 
     ## Example
         symmetric-units all 128 units of fc1 began with the same 64 weights (0.5); they learn as one
@@ -49,14 +50,15 @@ class SymmetricUnits(Rule):
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run, at the first such layer."""
-        rows = [r for r in matrices(run) if r["fan_in"] > 1 and r["equal_rows"] is not None]
+        trained = matrices(run) or handmade(run)
+        rows = [r for r in trained if r["fan_in"] > 1 and r["equal_rows"] is not None]
         zeros = [r for r in rows if not r["start_norm"]]
         stuck = always_zero(gradients(run))
         # Of all matrices: coupling flows zero the last layer of each network, and the first may have one input.
-        many = len(zeros) > self.options.zero_share * len(matrices(run))
+        many = len(zeros) > self.options.zero_share * len(trained)
         bad = [r for r in rows if r["equal_rows"] and (r["start_norm"] or many or r["name"] in stuck)]
         # The outputs of one layer alone have a target each, which tells them apart (softmax regression).
-        if not bad or len(matrices(run)) == 1:
+        if not bad or len(trained) == 1:
             return
         row, layers = bad[0], list(dict.fromkeys(owner(r["name"]) for r in bad))
         units, size = row["shape"][0], row["start_norm"] / (row["shape"][0] * row["fan_in"]) ** 0.5
