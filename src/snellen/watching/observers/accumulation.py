@@ -18,8 +18,6 @@ ALIKE = 1e-3
 """Relative difference within which the loss that the loop reports is that of the loss function."""
 MOST_PASSES = 256
 """Of one step whose gradients at the output are looked at."""
-MOST_APART = 3.0
-"""Ratio of those gradients' norms within which the passes are batches of one loss."""
 USUAL: tuple[Callable[..., Tensor], ...] = (
     F.cross_entropy, F.binary_cross_entropy_with_logits, F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.nll_loss,
 )  # fmt: skip
@@ -30,7 +28,7 @@ class Accumulation:
     """Signals of layer "": `backwards`, passes whose gradients one step of the first optimizer adds up, each with its
     own forward pass; `loss_weight`, ||dL/doutput|| as it came over what the loss function's own derivative gives: 1 for
     a loss as it is, 1/k for one divided by k. The second needs targets, outputs, one optimizer, and loss_fn or one of
-    the usual losses; without loss_fn each pass has to be reported as a step, or all be pulled at alike. Event
+    the usual losses; without loss_fn each pass is reported as a step, or there are three or more of one shape. Event
     `passes-erased` (value: steps before which gradients of some backward passes were cleared and nothing but those of
     the last was stepped with, the weights being the same throughout; layer: passes of each such step, at the most)."""
 
@@ -117,20 +115,15 @@ class Accumulation:
         output, call = batch.outputs, self._context.loss_fn
         if not pulls or not isinstance(output, Tensor) or batch.targets is None:
             return
-        if call is None and self._reports != self._count and not self._alike(pulls):
-            return  # Different losses with a pass each, and one of them reported.
-        told = float(batch.loss)
+        several = self._count > 2 and len(pulls) == self._count and len({shape for shape, _ in pulls}) == 1
+        if call is None and self._reports != self._count and not several:
+            return  # Two losses with a pass each, as of adversarial training, and one of them reported.
+        told = float(batch.loss.detach() if isinstance(batch.loss, Tensor) else batch.loss)
         for one in USUAL if call is None else (call,):
             size = _pull_of(one, output, batch.targets, told, usual=call is None)
             if size:
                 self._add(batch.step, "loss_weight", float(pulls[-1][1]) / size)
                 return
-
-    def _alike(self, pulls: Sequence[tuple[torch.Size, Tensor]]) -> bool:
-        """Whether all passes of the step were pulled at in the same way."""
-        sizes = torch.stack([size for _, size in pulls]).tolist()
-        same = len(pulls) == self._count and len({shape for shape, _ in pulls}) == 1
-        return same and 0 < max(sizes) <= MOST_APART * min(sizes)
 
     def _add(self, step: int, signal: str, value: float) -> None:
         self._rows.append({"step": step, "layer": "", "signal": signal, "value": float(value)})
@@ -175,7 +168,8 @@ def _pull_of(call: Callable[..., Any], output: Tensor, targets: Any, told: float
         loss = call(alone, targets)
         if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
             return None
-        if abs(told - float(loss)) > ALIKE * abs(float(loss)):
+        value = float(loss.detach())
+        if not abs(told - value) <= ALIKE * abs(value):  # neither where one is NaN
             return None
         (own,) = torch.autograd.grad(loss, alone)
     return float(own.float().norm())
