@@ -167,6 +167,23 @@ def test_half_precision_is_near_enough() -> None:
     assert recognised(F.cross_entropy, draw)["name"] == "cross-entropy"
 
 
+@pytest.mark.parametrize(("share", "noise", "ground"), [(0.05, 0.1, -1.0), (0.1, 1.0, 0.0), (0.2, 0.3, 1.0)])
+def test_in_half_precision_no_factor_is_solved_for_some_other_form(share: float, noise: float, ground: float) -> None:
+    """Once these were a softmax before a focal loss, a binary focal loss, and a squared error, times some number."""
+
+    def draw(i: int) -> tuple[Tensor, Tensor]:
+        pick = torch.Generator().manual_seed(i)
+        y = (torch.rand(16, 8, 8, generator=pick) < share).long()
+        out = noise * torch.randn(16, 2, 8, 8, generator=pick) + 0.1 * i * F.one_hot(y, 2).movedim(3, 1)
+        out[:, 0] += ground
+        return out.bfloat16(), y
+
+    weight = torch.tensor([1.0, 3.0])
+    form = recognised(lambda o, y: F.cross_entropy(o.float(), y, weight=weight), draw)
+    assert form.get("name", "cross-entropy") == "cross-entropy"
+    assert form.get("weights") in (None, pytest.approx([0.5, 1.5], rel=1e-2))
+
+
 def test_tokens_as_many_as_classes_are_looked_at_both_ways() -> None:
     def draw(i: int) -> tuple[Tensor, Tensor]:
         pick = torch.Generator().manual_seed(i)

@@ -18,7 +18,9 @@ from snellen.watching.loss_forms import Classes, Form, Values
 TOLERANCE = 1e-4
 """Relative; float32 sums differ by about 1e-6."""
 LOW_TOLERANCE = 1e-2
-"""The same for losses computed in half precision (float16 has 11 bits, bfloat16 has 8)."""
+"""The same for losses computed in half precision (float16 has 11 bits, bfloat16 has 8), none solved for."""
+FAR_TOLERANCE = 1e-3
+"""In half precision, for forms with something before them."""
 ROUNDING = 1e-6
 """Errors below it are all the same: float32 of a mean."""
 LEAST_BATCHES = 2
@@ -118,10 +120,11 @@ def fit(looks: Sequence[Look]) -> dict[str, Any]:
     forms = [f for f in usable[0].values if all(f in k.values for k in usable)]
     found = _exact(forms, usable, tolerance)
     if found is None and len(usable) > LEAST_BATCHES:
+        # With a number to solve for one of dozens of forms fits to a hundredth, so that half precision gets no more.
         found = (
-            _smoothed(forms, usable, tolerance)
-            or (_scaled(forms, usable, tolerance) if len(usable) >= LEAST_FOR_SCALE else None)
-            or _positive_weighted(forms, usable, tolerance)
+            _smoothed(forms, usable, TOLERANCE)
+            or (_scaled(forms, usable, TOLERANCE) if len(usable) >= LEAST_FOR_SCALE else None)
+            or _positive_weighted(forms, usable, TOLERANCE)
             or _weighted(usable)
         )
     if found is None:
@@ -201,7 +204,8 @@ def _exact(forms: Sequence[Form], looks: Sequence[Look], tolerance: float) -> di
             ratio = losses / value
             sign = 1 if ratio[0] > 0 else -1
             error = float(np.abs(sign * ratio - 1).max())
-            if error <= tolerance and (best is None or max(error, ROUNDING) < 0.1 * best[0]):
+            limit = min(tolerance, FAR_TOLERANCE) if form.before else tolerance
+            if error <= limit and (best is None or max(error, ROUNDING) < 0.1 * best[0]):
                 best = error, _about(form, reduction, sign, error)
     return None if best is None else best[1]
 

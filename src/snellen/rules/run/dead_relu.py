@@ -52,6 +52,7 @@ class DeadRelu(Rule):
         "class-pure-batches",
         "scaler-bypassed",
         *NETWORK_FAULTS,
+        "loss-spike",
     )
 
     class Options(RuleOptions):
