@@ -310,7 +310,7 @@ MORE: dict[str, tuple[str, Make]] = {
     "the worst epoch is loaded at the end": ("worst-checkpoint-kept", seeded(lambda: loaded(min))),
     "one box an image, and one is a click": ("degenerate-target-boxes", seeded(lambda: located(flat=True))),
     "no cell is near enough": ("no-positive-targets", seeded(lambda: marked(reach=0.0))),
-    "most lists of boxes are empty": ("mostly-empty-targets", seeded(lambda: listed(lost=0.75))),
+    "most lists of boxes are empty": ("mostly-empty-targets", seeded(lambda: listed(lost=0.9))),
     "two workers read the same": ("augmentation-repeats", seeded(lambda: by_workers(shared=False))),
     "28 convolutions in a row": ("residual-missing", seeded(lambda: deep(shortcut=False))),
     "a norm by hand over places": ("norm-over-wrong-axis", seeded(lambda: loop(Lines(axis=1)))),

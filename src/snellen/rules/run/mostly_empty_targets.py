@@ -41,7 +41,7 @@ class MostlyEmptyTargets(Rule):
     class Options(RuleOptions):
         """Options of this rule."""
 
-        share: float = 0.65
+        share: float = 0.8
         """Share of images without a box; datasets with background on purpose have 1 % (COCO) to a half."""
         images: int = 64
         """Images seen."""
