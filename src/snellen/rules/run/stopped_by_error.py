@@ -124,7 +124,7 @@ class StoppedByError(Rule):
                 break
         step = run.steps.height
         yield Finding(
-            message=f"{kind} at step {step} (limit 0), {text.rstrip('.')}: {meaning}",
+            message=f"{kind} at step {step}, {text.rstrip('.')}: {meaning}",
             place=Place(step=step),
             evidence={"error": kind, "text": text},
             fix=Fix(FixSafety.UNSAFE, remedy),
