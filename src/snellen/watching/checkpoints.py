@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from snellen.watching.optimizer_probe import spread
+from snellen.watching.optimizer_probe import spread, stacked
 
 SAMPLE = 64
 """Numbers of each parameter that are looked at."""
@@ -36,9 +36,7 @@ class Checkpoints:
         held = [spread(p.detach(), SAMPLE).float() for p in self._model.parameters() if p.numel()]
         if not held:
             return []
-        home = held[0].device
-        sums: list[Tensor] = [t.to(home) for t in torch._foreach_norm(held)]
-        values: list[float] = torch.stack(sums).tolist()
+        values: list[float] = stacked(torch._foreach_norm(held)).tolist()
         return values
 
     def events(self) -> list[dict[str, Any]]:

@@ -84,11 +84,11 @@ class OptimizerProbe:
         if self._cleared:
             seen["alive"] = False
         elif self._alive and self._added:
-            seen["alive"] = _stacked(list(self._alive.values())).any()
+            seen["alive"] = stacked(list(self._alive.values())).any()
         if not seen["stepped"]:  # one of several batches whose gradients are added up
             return {"arrived": seen["arrived"], "stepped": False}
         if self._produced:
-            seen["produced"] = _stacked(self._produced).sum()
+            seen["produced"] = stacked(self._produced).sum()
         self._clear()
         return seen
 
@@ -139,7 +139,7 @@ class OptimizerProbe:
         many = count > THIN_TENSORS
         known = self._rest is not None and self._rest[0] == count
         if self.sampling or not self.thin or (many and not known):
-            each = _stacked(torch._foreach_norm([g for _, g in pairs]))
+            each = stacked(torch._foreach_norm([g for _, g in pairs]))
             norm = each.norm()
             if many:
                 rest = norm / each[evenly(count, THIN_TENSORS)].norm()
@@ -148,7 +148,7 @@ class OptimizerProbe:
         pairs = [pairs[i] for i in evenly(count, THIN_TENSORS)]
         some = [blocks(g, THIN_NUMBERS) for _, g in pairs]
         share = [math.sqrt(g.numel() / max(s.numel(), 1)) for (_, g), s in zip(pairs, some, strict=True)]
-        each = _stacked(torch._foreach_norm(some)) * some[0].new_tensor(share, dtype=torch.float32)
+        each = stacked(torch._foreach_norm(some)) * some[0].new_tensor(share, dtype=torch.float32)
         norm = each.norm()
         return pairs, each, norm * self._rest[1] if many and self._rest is not None else norm
 
@@ -162,9 +162,9 @@ class OptimizerProbe:
             held = [p for p in self.held() if p.requires_grad]
             share = [math.sqrt(p.numel() / max(b.numel(), 1)) for p, b in zip(held, before, strict=True)]
             whole = before[0].new_tensor(share, dtype=torch.float32)
-            size = _stacked(torch._foreach_norm(before)) * whole
+            size = stacked(torch._foreach_norm(before)) * whole
             torch._foreach_sub_(before, [spread(p.detach(), MOST_NUMBERS) for p in held])
-            moved = _stacked(torch._foreach_norm(before)) * whole
+            moved = stacked(torch._foreach_norm(before)) * whole
             self.seen["moved"], self.seen["size"] = moved.norm(), size.norm()
             names = tuple(self.names.get(id(p), "?") for p in held)
             self.norms.append((names, "update_ratio", moved / size.clamp_min(1e-12)))
@@ -201,7 +201,7 @@ def _dense(values: Tensor) -> bool:
     return values.is_contiguous() or bool(torch.ops.aten.is_non_overlapping_and_dense(values))
 
 
-def _stacked(values: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+def stacked(values: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """0-d tensors of any device as one vector of float32 on the first one's."""
     device, dtypes = values[0].device, {v.dtype for v in values}
     if len(dtypes) == 1 and all(v.device == device for v in values):

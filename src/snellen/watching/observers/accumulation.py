@@ -119,8 +119,8 @@ class Accumulation:
         if call is None and self._reports != self._count and not several:
             return  # Two losses with a pass each, as of adversarial training, and one of them reported.
         told = float(batch.loss.detach() if isinstance(batch.loss, Tensor) else batch.loss)
-        for one in USUAL if call is None else (call,):
-            size = _pull_of(one, output, batch.targets, told, usual=call is None)
+        for one in [u for u in USUAL if _fits(u, output, batch.targets)] if call is None else [call]:
+            size = _pull_of(one, output, batch.targets, told)
             if size:
                 self._add(batch.step, "loss_weight", float(pulls[-1][1]) / size)
                 return
@@ -159,10 +159,8 @@ class Accumulation:
         self._erased = dict(state.get("erased", self._erased))
 
 
-def _pull_of(call: Callable[..., Any], output: Tensor, targets: Any, told: float, *, usual: bool) -> float | None:
+def _pull_of(call: Callable[..., Any], output: Tensor, targets: Any, told: float) -> float | None:
     """Norm of the gradient that `call` gives at the output; None where its value is not the loss that was told."""
-    if usual and not _fits(call, output, targets):
-        return None
     with torch.enable_grad():
         alone = output.detach().clone().requires_grad_(True)
         loss = call(alone, targets)

@@ -204,13 +204,12 @@ class Activations:
         if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase):
             frame.activation = False
         whole = frame.attention and frame.activation
-        if whole and not frame.block and x is not None and y is not None and x.shape == y.shape and x.dim() == 3:
-            a, b = few(x), few(y)
-            self._add(frame.name, "through_cosine", torch.cosine_similarity(a, b, dim=-1).mean())
         frame.convolutions += isinstance(module, nn.Conv2d)
-        if frame.convolutions > 1 and not frame.maps and x is not None and y is not None and x.shape == y.shape:
-            frame.maps = True
-            if x.dim() == 4:
+        if x is not None and y is not None and x.shape == y.shape:
+            if whole and not frame.block and x.dim() == 3:
+                self._add(frame.name, "through_cosine", torch.cosine_similarity(few(x), few(y), dim=-1).mean())
+            if frame.convolutions > 1 and not frame.maps and x.dim() == 4:
+                frame.maps = True
                 a, b = ((t - t.mean((2, 3), keepdim=True)).flatten(1) for t in (few(x), few(y)))
                 self._add(frame.name, "through_maps", torch.cosine_similarity(a, b, dim=-1).mean())
         outer.convolutions = min(outer.convolutions + frame.convolutions, 2)

@@ -126,7 +126,7 @@ class DetectionObserver:
         if found is None and batch.phase == "training" and batch.targets is not None:
             self._talks_boxes = False
         self._predicted(batch, record)
-        if found is None and sizes and len(sizes) == _length(batch.targets) and _only_boxes(batch.targets):
+        if found is None and sizes and _only_boxes(batch.targets) and len(batch.targets) == len(sizes):
             record["single"] = batch.targets.detach().float()
         if self._kept[batch.phase] >= KEPT or not (found or {"scores", "top", "single"} & record.keys()):
             return
@@ -235,10 +235,6 @@ def _images(inputs: Any) -> Iterator[Tensor]:
             yield from inputs
         elif inputs:
             yield from _images(inputs[0])
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, Tensor) and value.dim() else 0
 
 
 def _sizes(inputs: Any) -> list[list[int]]:

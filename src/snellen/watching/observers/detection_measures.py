@@ -60,7 +60,7 @@ def measures(heard: Heard) -> list[dict[str, Any]]:
     batches = [{k: _array(v) for k, v in b.items()} for b in heard.batches]
     train = [_read(b) for b in batches if b["phase"] == "training" and "boxes" in b]
     val = [b for b in batches if b["phase"] == "validation"]
-    found: list[dict[str, Any]] = [] if train else list(_single(batches))
+    found: list[dict[str, Any]] = [] if train else list(_single([b for b in batches if "single" in b]))
     if not train and not val:
         return found
     for part in (
@@ -175,18 +175,11 @@ def _geometry(train: Sequence[Mapping[str, Any]], batches: Sequence[Mapping[str,
 
 def _single(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Of one box an image: nearly all of them have an area, or they are no corners."""
-    mine = [b for b in batches if "single" in b]
-    boxes = np.concatenate([b["single"] for b in mine]) if mine else np.zeros((0, 4))
+    mine = [{**b, "xyxy": b["single"], "sides": b["single"], "image": np.arange(len(b["single"]))} for b in batches]
+    boxes = np.concatenate([b["xyxy"] for b in mine]) if mine else np.zeros((0, 4))
     flat = _no_area(boxes, boxes)
-    if len(boxes) < LEAST_SINGLE or flat.mean() > 1 - CORNERS:
-        return
-    batch = next((b for b in mine if _no_area(b["single"], b["single"]).any()), None)
-    more: dict[str, Any] = {}
-    if batch is not None:
-        image = int(_no_area(batch["single"], batch["single"]).argmax())
-        numbers = ", ".join(f"{v:.4g}" for v in batch["single"][image])
-        more = {"step": batch["step"], "detail": f"image {image} box 0: [{numbers}]"}
-    yield _row("degenerate-boxes", int(flat.sum()), len(boxes), phase="training", **more)
+    if len(boxes) >= LEAST_SINGLE and flat.mean() <= 1 - CORNERS:
+        yield _row("degenerate-boxes", int(flat.sum()), len(boxes), phase="training", **_first(mine, _no_area))
 
 
 def _head(about: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
