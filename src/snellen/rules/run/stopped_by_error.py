@@ -56,7 +56,12 @@ MEANINGS = (
         "x.float() for inputs and numbers to regress, y.long() for class ids",
     ),
     (
-        r"on the same device|should be the same",
+        r"Input type .* should be the same",
+        "the input and the weights differ in type or device",
+        "move the input: x.to(weight.device, weight.dtype)",
+    ),
+    (
+        r"on the same device",
         "model and data are on different devices",
         "move both by .to(device), before the optimizer is made",
     ),
