@@ -26,6 +26,12 @@ def _facts(root: Path, task: str, images: list[dict], boxes: list[dict]) -> Data
     )
 
 
+def _picture(path: Path, pixels: np.ndarray) -> None:
+    """Written once: processes that share a run make the same data, and one may read what another would rewrite."""
+    if not path.exists():
+        cv2.imwrite(str(path), pixels)
+
+
 def digit_images(root: Path, count: int, side: int = 32) -> DataFacts:
     """`count` digits as PNG files without a declared split."""
     pixels, labels = load_digits(return_X_y=True)
@@ -34,7 +40,7 @@ def digit_images(root: Path, count: int, side: int = 32) -> DataFacts:
         grey = cv2.resize((pixels[i].reshape(8, 8) * 15.9).astype(np.uint8), (side, side))
         name = f"{labels[i]}/{i:04}.png"
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / name), grey)
+        _picture(root / name, grey)
         rows.append(
             {"image": name, "class_name": str(labels[i]), "listed": True, "exists": True, "width": side, "height": side}
         )
@@ -68,7 +74,7 @@ def digit_scenes(root: Path, count: int, side: int = 128, seed: int = 0, smalles
                 {"image": f"{i:04}.png", "file": "scenes.json", "row": len(boxes) + 1, "class_id": int(labels[k])}
                 | {"class_name": str(labels[k]), "x1": x, "y1": y, "x2": x + width, "y2": y + height, "usable": True}
             )
-        cv2.imwrite(str(root / f"{i:04}.png"), canvas.clip(0, 255).astype(np.uint8))
+        _picture(root / f"{i:04}.png", canvas.clip(0, 255).astype(np.uint8))
         images.append({"image": f"{i:04}.png", "listed": True, "exists": True, "width": side, "height": side})
     return _facts(root, "detection", images, boxes)
 
@@ -85,9 +91,9 @@ def shapes_with_maps(root: Path, count: int, side: int = 32, seed: int = 0) -> D
             y, x = rng.integers(0, side * 2 // 3, 2)
             labels[y : y + side // 3, x : x + side // 3] = k
         image = (colours[labels] + rng.integers(-12, 13, (side, side, 3))).clip(0, 255).astype(np.uint8)
-        cv2.imwrite(str(root / "images" / f"{i:02}.png"), image)
+        _picture(root / "images" / f"{i:02}.png", image)
         labels[:3, :3] = 255
-        cv2.imwrite(str(root / "masks" / f"{i:02}.png"), labels)
+        _picture(root / "masks" / f"{i:02}.png", labels)
     return facts_for(root)
 
 
