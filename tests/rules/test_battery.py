@@ -29,6 +29,7 @@ from tests.rules import (
     run_input_injections,
     run_loop_injections,
     run_loss_injections,
+    run_script_injections,
     run_trial_injections,
 )
 
@@ -49,6 +50,7 @@ WINGS = {
     "boxes of a run": run_boxes_injections,
     "inputs of a run": run_input_injections,
     "other forms": run_form_injections,
+    "scripts": run_script_injections,
     "evaluation": evaluation_injections,
     "joint": joint_injections,
     "label errors": label_error_injections,
@@ -56,7 +58,11 @@ WINGS = {
 Subject = Callable[[Path], list[Any]]
 SICK: Mapping[str, Subject] = {name: make for wing in WINGS.values() for name, make in wing.SICK.items()}
 ALSO: Mapping[str, set[str]] = {name: also for wing in WINGS.values() for name, also in wing.ALSO.items()}
-MORE: Mapping[str, tuple[str, Subject]] = run_input_injections.MORE | run_form_injections.MORE
+MORE: Mapping[str, tuple[str, Subject]] = {
+    **run_input_injections.MORE,
+    **run_form_injections.MORE,
+    **run_script_injections.MORE,
+}
 CLEAN: Mapping[str, Subject] = {f"{w}:{name}": make for w, m in WINGS.items() for name, make in m.CLEAN.items()}
 
 

@@ -119,7 +119,7 @@ ACCEPTS: Mapping[int, tuple[str, ...]] = {
     103: ("mostly-empty-targets", "no-positive-targets"),
     104: ("target-boxes-not-resized",),
     105: ("no-positive-targets",),
-    106: ("classes-never-taught", "one-class-targets"),
+    106: ("classes-never-taught", "no-positive-targets", "one-class-targets"),
     107: ("degenerate-target-boxes",),
     108: ("postprocessing-hides-predictions",),
     110: ("dead-relu", "loss-not-finite", "loss-spike", "lr-too-high", "lr-trial-rises"),

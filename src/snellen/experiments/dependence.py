@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.experiments.modes import BATCH_STATISTICS, in_mode
-from snellen.experiments.nest import mapped, one_a_sample, table_of, tensors
+from snellen.experiments.nest import mapped, one_a_sample, tensors
 from snellen.experiments.subject import CannotRunError, Row, Subject
 
 SAME = 1e-4
@@ -112,7 +112,7 @@ def _not_judgeable(subject: Subject) -> str:
         subject.table()
         try:
             fewer = subject.of(range(count - 1))
-            if table_of(fewer.outputs(), count - 1) is None:
+            if fewer.by_sample(fewer.outputs()) is None:
                 return "the number of outputs does not follow the number of samples"
         except CannotRunError:
             # A network over a graph of so many nodes; its first axis is no batch.
@@ -148,7 +148,7 @@ def _share(subject: Subject) -> float:
     inputs = mapped(subject.inputs, lambda t: t.detach().clone().requires_grad_() if t.is_floating_point() else t)
     leaves = [t for t in tensors(inputs) if t.is_floating_point()]
     with torch.enable_grad():
-        outputs = table_of(_through(subject, inputs), subject.count)
+        outputs = subject.by_sample(_through(subject, inputs))
     if outputs is None or not outputs.requires_grad:
         raise CannotRunError("the outputs have no gradient with respect to the inputs")
     weights = torch.randn(outputs.shape[1], generator=torch.Generator().manual_seed(0)).to(outputs.device)

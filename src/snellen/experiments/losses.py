@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from snellen.experiments.modes import in_mode
-from snellen.experiments.nest import table_of, tensors
+from snellen.experiments.nest import tensors
 from snellen.experiments.subject import CannotRunError, Row, Subject
 
 MOST_SINGLES = 8
@@ -100,7 +100,7 @@ def batch_size(subject: Subject) -> Iterator[Row]:
             yield subject.row("batch-loss", None, detail="one sample")
             return
         outputs = few.outputs()
-        if table_of(outputs, count) is None:
+        if few.by_sample(outputs) is None:
             raise CannotRunError("the outputs are not one row of numbers a sample")
         together = float(few.loss(outputs))
         singles = [float(few.of([i]).loss()) for i in range(count)]

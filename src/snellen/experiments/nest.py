@@ -76,11 +76,14 @@ def chosen(nest: Any, rows: Sequence[int]) -> Any:
     return mapped(nest, lambda t: t[torch.as_tensor(list(rows), device=t.device)])
 
 
-def table_of(outputs: Any, count: int) -> Tensor | None:
-    """The floating-point tensors of `outputs` with `count` samples, side by side: (count, K) float32; None without."""
-    parts = [
-        t.reshape(count, -1).float()
-        for t in tensors(outputs)
-        if t.is_floating_point() and t.dim() and t.shape[0] == count and t.numel()
-    ]
-    return torch.cat(parts, 1) if parts else None
+def table_of(outputs: Any, count: int, axis: int | None = None) -> Tensor | None:
+    """The floating-point tensors of `outputs` with `count` samples, side by side: (count, K) float32; None without.
+
+    The samples are on `axis`, 0 or 1; where that is not told, on the first or, where none has as many there, on the
+    second: recurrent networks give (T, N, C).
+    """
+    found = [t for t in tensors(outputs) if t.is_floating_point() and t.dim() and t.numel()]
+    by_sample = [t for t in found if t.shape[0] == count and axis != 1]
+    if not by_sample and axis != 0:
+        by_sample = [t.movedim(1, 0) for t in found if t.dim() >= 3 and t.shape[1] == count]
+    return torch.cat([t.reshape(count, -1).float() for t in by_sample], 1) if by_sample else None

@@ -19,20 +19,24 @@ ATTENTION = (
 )
 PADDING_AT_ENDS = 0.98
 """Share of an id's places that lie at the ends of rows from which it is taken for padding."""
+ALIKE = 0.8
+"""Mean difference of neighbours in time over that of places far apart, below which a series is one."""
 SHIFTED = 0.95
 """Share of targets that are the next input from which the task is to foretell the next token."""
 
 
 class Attends(TorchFunctionMode):
-    """Notes whether attention, or a softmax that may be one, is called."""
+    """Notes whether attention, or a softmax that may be one, is called, and the sizes of what it is given."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen = False
+        self.sizes: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in ATTENTION:
             self.seen = True
+            self.sizes |= set(args[0].shape) if args else set()
         return func(*args, **(kwargs or {}))
 
 
@@ -55,37 +59,50 @@ def token_order(subject: Subject) -> Iterator[Row]:
     """`position-blindness`: relative change of the outputs when tokens change places; 0: order does not count.
 
     Outputs of one row a token are put back into the old order first. Only for networks that attend: a bag of words is
-    blind by design. Images go through the same when their first convolution cuts them into patches that do not overlap.
+    blind by design. Images go through the same when their first convolution cuts them into patches that do not overlap,
+    or as many patches as they have are attended to; so do series (N, T, F) whose neighbours in time are alike: points
+    of a set are not.
     """
     with in_mode(subject.model, False):
-        if tokens_of(subject) is not None:
-            yield from _token_order(subject)
+        if (tokens := tokens_of(subject)) is not None or (tokens := _series_of(subject)) is not None:
+            yield from _token_order(subject, tokens)
         elif (patch := _patch_side(subject)) is not None:
             yield from _patch_order(subject, patch)
 
 
-def _token_order(subject: Subject) -> Iterator[Row]:
-    tokens = tokens_of(subject)
-    assert tokens is not None
+def _series_of(subject: Subject) -> Tensor | None:
+    """The one series (N, T, F), T > 4, that is the input and whose neighbours in time are alike; else None."""
+    x = next(iter(tensors(subject.inputs)), None)
+    if x is None or x.dim() != 3 or not x.is_floating_point() or x.shape[1] <= 4:
+        return None
+    near, far = ((x[:, lag:] - x[:, :-lag]).abs().mean() for lag in (1, x.shape[1] // 2))
+    return x if near < ALIKE * far else None
+
+
+def _token_order(subject: Subject, tokens: Tensor) -> Iterator[Row]:
     attends = Attends()
     with torch.no_grad(), attends:
         plain = _main(subject.outputs())
     if plain is None or not attends.seen:
         return
-    count, length = tokens.shape
+    count, length = tokens.shape[:2]
     order = torch.randperm(length, generator=torch.Generator().manual_seed(0)).to(tokens.device)
-    moved = mapped(subject.inputs, lambda t: t[:, order] if t.shape[:2] == tokens.shape else t)
+    moved = mapped(subject.inputs, lambda t: t[:, order] if t.shape[:2] == tokens.shape[:2] else t)
     with torch.no_grad():
         other = _main(subject.outputs(moved))
     if other is None or other.shape != plain.shape:
         return
     by_token = plain.dim() >= 2 and plain.shape[:2] == (count, length)
     expected = plain[:, order] if by_token else plain
-    yield subject.row("position-blindness", _apart(other, expected), detail=f"{length} tokens in another order")
+    what = "places of the series" if tokens.is_floating_point() else "tokens"
+    yield subject.row("position-blindness", _apart(other, expected), detail=f"{length} {what} in another order")
 
 
 def _patch_side(subject: Subject) -> int | None:
-    """Side of the patches when a convolution without overlap sees the image and attention follows; else None."""
+    """Side of the patches that the image is cut into and that attend to each other; None when it is not.
+
+    Told by a first convolution without overlap or, where there is none, by the number of what attends.
+    """
     x = next(iter(tensors(subject.inputs)), None)
     if x is None or x.dim() != 4 or not x.is_floating_point():
         return None
@@ -105,7 +122,10 @@ def _patch_side(subject: Subject) -> int | None:
     finally:
         for handle in handles:
             handle.remove()
-    side = sides[0] if sides else 0
+    height, width = x.shape[-2:]
+    places = [s for s in range(2, min(height, width)) if height % s == width % s == 0]
+    cut = [s for s in places if {n := height // s * (width // s), n + 1} & attends.sizes]
+    side = sides[0] if sides else max(cut, default=0)
     return side if side and attends.seen and x.shape[-1] % side == x.shape[-2] % side == 0 else None
 
 

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snellen.experiments.modes import in_mode
 from snellen.experiments.nest import chosen, mapped, samples, table_of, tensors
 
 Row = dict[str, Any]
@@ -117,12 +119,27 @@ class Subject:
     def table(self, inputs: Any = None) -> Tensor:
         """The outputs as (N, K) float32 without graph. Raises CannotRunError when they are not one row a sample."""
         with torch.no_grad():
-            found = table_of(self.outputs(inputs), self.count)
+            found = self.by_sample(self.outputs(inputs))
         if found is None:
             raise CannotRunError("the outputs are not one row of numbers a sample")
         if not bool(found.isfinite().all()):
             raise CannotRunError("the outputs are not finite")
         return found
+
+    def by_sample(self, outputs: Any) -> Tensor | None:
+        """`outputs` of this batch as (N, K) float32; None when no tensor has N samples on its first or second axis."""
+        square = [t for t in tensors(outputs) if t.dim() >= 3 and t.shape[0] == t.shape[1] == self.count]
+        return table_of(outputs, self.count, self._axis if square else None)
+
+    @cached_property
+    def _axis(self) -> int | None:
+        """Axis of the samples where two are as long, as a batch with one sample less tells; None where it does not."""
+        try:
+            with in_mode(self.model, False), torch.no_grad():
+                fewer = tensors(self.of(range(self.count - 1)).outputs())
+        except CannotRunError:
+            return None
+        return next((t.shape[:2].index(self.count - 1) for t in fewer if self.count - 1 in t.shape[:2]), None)
 
     def row(self, trial: str, value: float | None = None, **more: Any) -> Row:
         """A row of TRIALS at this subject's step."""

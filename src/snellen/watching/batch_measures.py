@@ -96,8 +96,9 @@ def describe(x: Tensor, role: str) -> dict[str, Any]:
             row["log_row_sum_off"], row["log_column_sum_off"] = torch.stack(
                 [(shares.sum(1) - 1).abs().max(), (shares.sum(0) - 1).abs().max()]
             ).tolist()
-    if role == "input" and part.dim() >= 3:
+    if role in ("input", "target") and part.dim() >= 3:
         row["wrapped"] = wrapped(clean)
+    if role == "input" and part.dim() >= 3:
         row["interleaved"] = interleaved(clean)
     if role == "target" and whole.dim() == 2 and not whole.is_floating_point() and whole.shape[1] >= 4:
         row["trailing_value"], row["trailing"] = trailing(whole[:rows])

@@ -237,9 +237,10 @@ def first_tensor(value: Any) -> Tensor | None:
     return next((t for t in map(first_tensor, value) if t is not None), None)
 
 
-def sensitive_to_mode(model: nn.Module) -> int:
-    """Number of layers that act differently in train() and eval(): batch norm, and dropout with p above 0."""
-    return sum(
-        isinstance(m, MODE_SENSITIVE) and (not isinstance(m, nn.modules.dropout._DropoutNd) or m.p > 0)
+def sensitive_to_mode(model: nn.Module) -> list[nn.Module]:
+    """Layers that act differently in train() and eval(): batch norm, and dropout with p above 0."""
+    return [
+        m
         for m in model.modules()
-    )
+        if isinstance(m, MODE_SENSITIVE) and (not isinstance(m, nn.modules.dropout._DropoutNd) or m.p > 0)
+    ]

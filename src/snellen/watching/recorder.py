@@ -439,7 +439,7 @@ class Recorder:
             share = sum(o[4] for o in self._outputs) / len(self._outputs)
             message = f"{share:.1%} of the first outputs are exactly 0"
             yield {"step": 0, "kind": "output-zero-share", "layer": None, "message": message, "value": share}
-        sensitive = sensitive_to_mode(self._probes.model)
+        sensitive = len(sensitive_to_mode(self._probes.model))
         message = f"{sensitive} layers act differently in train() and eval()"
         yield {"step": None, "kind": "mode-sensitive-layers", "layer": None, "message": message, "value": sensitive}
         if stale := len(held - {id(p) for p in self._probes.model.parameters()}):

@@ -107,7 +107,7 @@ class ClippingDominates(Rule):
         if len(values) < 3 or run.steps.height < self.options.min_steps:
             return
         kept = float(np.median(values))
-        if kept < self.options.ratio:
+        if 0 < kept < self.options.ratio:
             norms = run.steps["grad_norm"].drop_nulls().to_numpy()
             before = float(np.median(norms)) / kept if len(norms) else float("nan")
             yield Finding(

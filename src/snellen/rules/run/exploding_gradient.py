@@ -26,7 +26,8 @@ class ExplodingGradient(Rule):
     ## How it is computed
     Tail: without clipping, and after calm steps (no sampled update above `calm` of the weights), a gradient norm of at
     least `peak` times the median of the steps before (at least `before` of them) and behind it a loss of at least
-    `rise` times the median loss before and `felt` times that of the first steps. Depth: at step 0, before any update, a
+    `rise` times the median loss before and `felt` times that of the first steps, which is not back at the former loss
+    within `healed` steps. Depth: at step 0, before any update, a
     weight's gradient norm of at least `growth` times that of the last weight (`growth_in_time` for the weights that a
     recurrent layer applies at each time step), and at least `large` times the norm of the weight itself.
 
@@ -70,6 +71,8 @@ class ExplodingGradient(Rule):
         """Times the median loss before, in one of the 5 steps after the peak."""
         felt: float = 0.1
         """Times the median loss of the first `before` steps: a hard sample after all others are learned is no harm."""
+        healed: int = 30
+        """Steps within which a median of three losses, back at that before, says that no harm was done."""
         calm: float = 0.1
         """Largest sampled ||dW|| / ||W|| before the peak; above it the learning rate is to blame."""
         before: int = 10
@@ -101,7 +104,9 @@ class ExplodingGradient(Rule):
             loss_before, after = float(np.median(values[:step][-20:])), values[step + 1 : step + 6]
             worst = float(np.nanmax(after)) if np.isfinite(after).any() else float("inf")
             least = max(o.rise * loss_before, o.felt * float(np.median(values[: o.before])))
-            if loss_before > 0 and not worst <= least:
+            rest = values[step + 1 : step + 1 + o.healed]
+            back = any(np.median(rest[i : i + 3]) <= loss_before for i in range(len(rest) - 2))
+            if loss_before > 0 and not worst <= least and not back:
                 return self._finding(
                     run,
                     f"step {step}: the gradient norm {norms[step]:.3g} is {norms[step] / usual:.0f} times the median "

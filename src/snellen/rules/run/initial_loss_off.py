@@ -59,6 +59,7 @@ class InitialLossOff(Rule):
         "initial-weights-off-scale",
         "exploding-gradient",
         "symmetric-units",
+        "update-below-resolution",
     )
 
     class Options(RuleOptions):

@@ -28,7 +28,9 @@ class LabelsCarryNoInformation(Rule):
     after `min_steps` steps, and the model did not do better: the validation accuracy of the later half of the
     epochs is within `margin` of the share of the most frequent class or, where there is none, the loss of the last
     fifth of the steps is not below `learned` times the entropy of the labels. With fewer than `few` rows chance reaches
-    further: then the validation accuracy has to be given, and not to be above that share.
+    further: then the validation accuracy has to be given, and not to be above that share. Silent where the most
+    frequent class has more than 1 - `margin`: neither neighbours nor accuracy tell then. Targets that are shares of
+    classes count for the class of the largest.
 
     Where the labels are numbers, the mean of the five nearest neighbours' takes the place of the class, and the same
     is asked of its correlation with the row's own; the mean squared error of the last fifth must not be below
@@ -80,6 +82,8 @@ class LabelsCarryNoInformation(Rule):
         o, row = self.options, measure(run, "neighbour-lift")
         z, entropy, majority = (number(run, n) for n in ("neighbour-z", "label-entropy", "label-majority"))
         if row is None or run.steps.height < o.min_steps or not (z < o.z and row["value"] < o.lift):
+            return
+        if majority > 1 - o.margin:
             return
         scores = run.epochs["metric"].drop_nulls().to_numpy()
         late = late_loss(run)

@@ -78,7 +78,7 @@ class LossAgainstTargets(Rule):
         asked, answered = (counts[c].to_numpy() for c in ("recent_targets", "predicted"))
         chance = float((asked / max(asked.sum(), 1) * answered / max(answered.sum(), 1)).sum())
         last = float(np.mean(seen[-max(len(seen) // 4, 1) :]))
-        lost = drop >= o.nearly_all and last - chance <= o.kappa * (1 - chance)
+        lost = drop >= o.nearly_all and last - chance <= o.kappa * (1 - chance) < 0
         if not below and not lost:
             return
         value, chance = (late, 1 / classes) if below else (last, chance)

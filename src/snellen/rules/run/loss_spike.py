@@ -50,6 +50,8 @@ class LossSpike(Rule):
         "optimizer-state-lost",
         "gradients-not-cleared",
         "negative-loss",
+        "batchnorm-few-samples",
+        "target-boxes-as-sides",
     )
 
     class Options(RuleOptions):

@@ -27,13 +27,12 @@ class LrTooHigh(Rule):
     die.
 
     ## How it is computed
-    Fires when the largest sampled update ratio ||dW||/||W|| is at least `ratio` (1e-1: healthy runs have about
-    1e-3; TheDeepChecker uses the same limit) and either a loss after step 0 is non-finite or above `rise` times the
-    first, or over `min_steps` steps the loss fell by less than `least_fall`. Fires too when one of the first updates
-    was at least `large`, the loss rose `early_rise`-fold within `soon` steps and then fell by less than `learned`;
-    when one was at least `replaced`; and when one of the first was at least `large` and killed a ReLU layer that was
-    alive at step 0. Silent when a ReLU was dead at step 0
-    already: then the learning rate is not the root.
+    Fires when the largest sampled update ratio ||dW||/||W|| is at least `ratio` (1e-1: healthy runs have about 1e-3;
+    TheDeepChecker uses the same limit) and either a loss after step 0 is non-finite or above `rise` times the first, or
+    over `min_steps` steps at a rate that stays the loss fell by less than `least_fall`. Fires too when one of the first
+    updates was at least `large`, the loss rose `early_rise`-fold within `soon` steps and then fell by less than
+    `learned`; when one was at least `replaced`; and when one of the first was at least `deadly` and killed a ReLU layer
+    that was alive at step 0. Silent when a ReLU was dead at step 0 already: then the learning rate is not the root.
 
     ## Example
         lr-too-high updates reach 230 % of the weights (limit 10 %) at lr 3 and the loss rose from 2.31 to 4e3; divide
@@ -105,10 +104,12 @@ class LrTooHigh(Rule):
         """Update ratio at which one step replaces the weights: the initialisation is gone, whatever the loss does."""
         few: int = 50
         """Weights of a line or a small table, whose first values are no more than a place to start from."""
+        deadly: float = 0.03
+        """Update ratio in the first samples that is to blame for a layer of ReLU that died then."""
         from_zero: float = 20.0
         """Ratio of the first update above which the weights began at about 0, where a ratio says nothing."""
         zero: float = 1e6
-        """Ratio of the first update that is only met where all weights began at 0, as those of a table of values: its
+        """Ratio of the first updates that is only met where all weights began at 0, as those of a table of values: its
         first loss is as small as it is by chance."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
@@ -116,12 +117,16 @@ class LrTooHigh(Rule):
         o = self.options
         values, sizes = losses(run), ratios(run)
         first = first_loss(run)
-        if len(values) < 3 or not len(sizes) or not np.isfinite(first) or sizes.max() < o.ratio:
+        if len(values) < 3 or not len(sizes) or not np.isfinite(first):
             return
-        if sizes[0] > o.zero and np.isfinite(values).all():
+        lbfgs = run.optimizer.lower() == "lbfgs"
+        killed = not lbfgs and o.deadly <= sizes[:FIRST].max() <= o.from_zero and self._killed(run)
+        if sizes.max() < o.ratio and not killed:
+            return
+        if sizes[:FIRST].max() > o.zero and np.isfinite(values).all():
             return
         # A step of LBFGS is many, each tried on the loss before it is taken.
-        measured = sizes[0] <= o.from_zero and run.optimizer.lower() != "lbfgs"
+        measured = sizes[0] <= o.from_zero and not lbfgs
         drawn = [row["start_norm"] for row in matrices(run)]
         kinds = set(run.modules.filter(pl.col("parameters") > 0)["kind"])
         # Points in a space begin close together and are moved apart, as in Poincaré embeddings.
@@ -140,7 +145,7 @@ class LrTooHigh(Rule):
         exploded = not np.isfinite(later).all() or (floored and float(level.max()) > o.rise * first)
         # What fell at once and stays there has learned what there was.
         learned = first > 0 and late_loss(run) < (1 - o.learned) * first
-        stuck = len(values) >= o.min_steps and fall(run) < o.least_fall and not learned
+        stuck = len(values) >= o.min_steps and fall(run) < o.least_fall and not learned and _stays(run)
         early = later[: o.soon][np.isfinite(later[: o.soon])]
         jumped = (
             len(values) >= o.min_steps
@@ -148,9 +153,9 @@ class LrTooHigh(Rule):
             and whole >= o.large
             and fall(run) < o.learned
         )
-        killed = whole >= o.large and self._killed(run)
         if not (exploded or stuck or jumped or killed or whole >= o.replaced):
             return
+        limit = o.ratio if sizes.max() >= o.ratio else o.deadly
         rate, lower = top_rate(run), lower_rate(run)
         peak = (
             float(np.nanmax(np.where(np.isfinite(later), later, np.nan))) if np.isfinite(later).any() else float("inf")
@@ -172,7 +177,7 @@ class LrTooHigh(Rule):
         ]
         yield Finding(
             message=(
-                f"one update moved the weights by {sizes.max():.0%} of their norm (limit {o.ratio:.0%}) "
+                f"one update moved the weights by {sizes.max():.0%} of their norm (limit {limit:.0%}) "
                 f"at lr {rate:g} and {what}; the steps overshoot"
             ),
             evidence={
@@ -195,3 +200,9 @@ class LrTooHigh(Rule):
             if len(soon) and steps[0] == 0 and bool((zeros[soon[-1] :] >= self.options.dead).all()):
                 return True
         return False
+
+
+def _stays(run: RunFacts) -> bool:
+    """Whether half of the steps had at least a tenth of the highest rate: a loss cannot fall at no rate."""
+    rates = run.steps["lr"].drop_nulls().to_numpy()
+    return not len(rates) or bool(np.median(rates) >= 0.1 * rates.max())

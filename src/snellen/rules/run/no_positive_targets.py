@@ -1,10 +1,11 @@
 """See NoPositiveTargets."""
 
+import math
 from collections.abc import Iterator
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._layers import always_zero, gradients
-from snellen.rules.run._loss import equal_marks
+from snellen.rules.run._loss import rows
 from snellen.rules.run._measures import measure
 from snellen.watching.facts import RunFacts
 
@@ -23,7 +24,8 @@ class NoPositiveTargets(Rule):
     matched. Where nobody counted matches they are seen from behind: a prediction that is matched to an object is the
     one that the box loss pulls at, so that in at least `without` of the steps with objects no predicted box got a
     gradient, or the model's own box loss was exactly 0. Where no boxes are told: the marks of all anchors were 0 at
-    every look, and a layer of the model, that of the boxes, never got a gradient.
+    every look, and a layer of the model, that of the boxes, never got a gradient or there are several maps of marks
+    for each image.
 
     ## Example
         no-positive-targets 12480 objects were seen in 100 steps and 0 anchors were matched
@@ -132,14 +134,19 @@ class NoPositiveTargets(Rule):
 
     def _without_boxes(self, run: RunFacts) -> Iterator[Finding]:
         """From the marks of the anchors, where the loop tells nothing else."""
-        marks, idle = equal_marks(run), sorted(always_zero(gradients(run)))
-        if marks is None or marks[0] or not idle:
+        marks, idle = rows(run, "target").drop_nulls("minimum"), sorted(always_zero(gradients(run)))
+        shapes = marks["shape"].to_list()
+        if not marks.height or any(marks["minimum"]) or any(marks["maximum"]) or math.prod(shapes[0][1:]) < 2:
             return
-        _, total, looks = marks
+        maps = all(len(s) == 4 and min(s[1:]) > 1 for s in shapes)
+        if not idle and not maps:
+            return
+        total = sum(math.prod(s) for s in shapes)
+        why = f"{idle[0]} never gets a gradient" if idle else f"there are {shapes[0][1]} maps of them for each image"
         yield Finding(
             message=(
-                f"all {total} marks of the {looks} batches looked at are 0 (limit {self.options.min_steps} steps) and "
-                f"{idle[0]} never gets a gradient: no anchor is positive, and only background is learned"
+                f"all {total} marks of the {marks.height} batches looked at are 0 (limit {self.options.min_steps} "
+                f"steps) and {why}: no place or anchor is positive, and only background is learned"
             ),
             place=Place(layer="target"),
             evidence={"marks": total, "without_gradient": idle[:10]},

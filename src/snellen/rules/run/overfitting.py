@@ -50,6 +50,7 @@ class Overfitting(Rule):
         "labels-carry-no-information",
         "train-val-inputs-differ",
         "augmentation-repeats",
+        "batchnorm-few-samples",
     )
 
     class Options(RuleOptions):

@@ -70,7 +70,7 @@ class TokenOrderIgnored(Rule):
         row, apart = learned(run, "position-blindness", self.options.steps), learned(run, "sample-spread", 1)
         if row is None or row["value"] >= self.options.limit or (apart is not None and apart["value"] < 1e-5):
             return
-        if fall(run) >= (self.options.learned if "patches" in row["detail"] else self.options.counted):
+        if fall(run) >= (self.options.counted if "tokens" in row["detail"] else self.options.learned):
             return  # A set has no order to miss.
         yield Finding(
             message=(

@@ -12,7 +12,8 @@ class UnsignedWraparound(Rule):
     """A subtraction in unsigned bytes wrapped around: what should be -1 is 255.
 
     ## What it does
-    Looks whether byte images get smooth again when the circle of their 256 values is cut elsewhere.
+    Looks whether byte images, given or asked for, get smooth again when the circle of their 256 values is cut
+    elsewhere.
 
     ## Why is this bad?
     Pixels a little darker than the mean come out brighter than all others: shades that were neighbours are at opposite
@@ -49,18 +50,22 @@ class UnsignedWraparound(Rule):
         """Batches that have to show it."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
-        """Yield at most one finding for the run."""
-        rows = run.batches.filter((pl.col("role") == "input") & (pl.col("phase") == "training")).drop_nulls("wrapped")
+        """Yield at most one finding for the inputs and one for the targets."""
+        for role in ("input", "target"):
+            yield from self._judge(run, role)
+
+    def _judge(self, run: RunFacts, role: str) -> Iterator[Finding]:
+        rows = run.batches.filter((pl.col("role") == role) & (pl.col("phase") == "training")).drop_nulls("wrapped")
         bad = rows.filter(pl.col("wrapped") >= self.options.saved)
         if not bad.height or bad.height < self.options.batches or bad.height < rows.height / 2:
             return
         saved = float(bad["wrapped"].to_numpy().mean())
         yield Finding(
             message=(
-                f"the input is {saved:.0%} smoother (limit {self.options.saved:.0%}) when the circle of its 256 values "
-                "is cut elsewhere: a subtraction of unsigned bytes wrapped around"
+                f"the {role} is {saved:.0%} smoother (limit {self.options.saved:.0%}) when the circle of its 256 "
+                "values is cut elsewhere: a subtraction of unsigned bytes wrapped around"
             ),
-            place=Place(layer="input"),
+            place=Place(layer=role),
             evidence={"saved": saved, "dtype": bad["dtype"][0], "batches": bad.height},
             fix=Fix(FixSafety.UNSAFE, "x.float() before the subtraction"),
         )

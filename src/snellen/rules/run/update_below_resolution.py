@@ -20,8 +20,8 @@ class UpdateBelowResolution(Rule):
     bfloat16 keeps 8 bits: an update below 1/512 of a weight rounds to nothing, however many follow.
 
     ## How it is computed
-    Fires when, over at least `min_samples` sampled steps, the median share of half-precision weights with a
-    gradient that did not change is at least `share`.
+    Fires when, over at least `min_samples` sampled steps with at least half of the highest learning rate, the median
+    share of half-precision weights with a gradient that did not change is at least `share` in the later half.
 
     ## Example
         update-below-resolution 99.8 % of the bfloat16 weights did not change in a step at lr 1e-5
@@ -30,7 +30,7 @@ class UpdateBelowResolution(Rule):
     Keep the weights in float32 and compute under autocast; or use stochastic rounding or a master copy.
 
     ## Known false positives
-    The very last steps of a decay to 0.
+    None known.
 
     ## References
     Zamirai et al. 2020, Revisiting BFloat16 Training, arXiv:2010.06192.
@@ -47,7 +47,7 @@ class UpdateBelowResolution(Rule):
     class Options(RuleOptions):
         """Options of this rule."""
 
-        share: float = 0.9
+        share: float = 0.85
         """Share of the weights, in 0..1; bfloat16 with a usual rate and Adam leaves 0.1 to 0.6."""
         min_samples: int = 3
         """Sampled steps before anything is said."""
@@ -55,10 +55,13 @@ class UpdateBelowResolution(Rule):
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
         o = self.options
+        top = top_rate(run)
         rows = signal(run, "rounded_away").filter(pl.col("value").is_finite())
-        if rows.height < o.min_samples or not top_rate(run) > 0:
+        # At the end of a decay to 0 every step is small.
+        rows = rows.join(run.steps.select("step", "lr"), on="step", how="left").filter(pl.col("lr") >= top / 2)
+        if rows.height < o.min_samples or not top > 0:
             return
-        share = float(np.median(rows["value"].to_numpy()))
+        share = float(np.median(rows["value"].to_numpy()[rows.height // 2 :]))
         if share >= o.share:
             yield Finding(
                 message=(

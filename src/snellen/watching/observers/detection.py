@@ -2,7 +2,8 @@
 
 Targets are understood as torchvision has them (a list with one {"boxes": (M, 4) xyxy, "labels": (M,)} per image), as
 objects with the same attributes, as a list of boxes (M, 4) xyxy per image, as padded rows (N, M, 5), or as rows (image,
-class, x, y, w, h) of shape (M, 6). Four numbers an image, (N, 4), are only asked whether they are corners.
+class, x, y, w, h) of shape (M, 6). Four numbers an image, (N, 4), are only asked whether they are corners, and whether
+the answers to them are.
 """
 
 import re
@@ -128,6 +129,8 @@ class DetectionObserver:
         self._predicted(batch, record)
         if found is None and sizes and _only_boxes(batch.targets) and len(batch.targets) == len(sizes):
             record["single"] = batch.targets.detach().float()
+            if _only_boxes(batch.outputs) and batch.outputs.shape == batch.targets.shape:
+                record["single_given"] = batch.outputs.detach().float()
         if self._kept[batch.phase] >= KEPT or not (found or {"scores", "top", "single"} & record.keys()):
             return
         if found:

@@ -174,12 +174,24 @@ def _geometry(train: Sequence[Mapping[str, Any]], batches: Sequence[Mapping[str,
 
 
 def _single(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Of one box an image: nearly all of them have an area, or they are no corners."""
+    """Of one box an image: nearly all of them have an area, or they are no corners.
+
+    Where no answer is ever turned inside out, and the first ones have an area, the network makes corners: then the
+    targets are meant to be some.
+    """
     mine = [{**b, "xyxy": b["single"], "sides": b["single"], "image": np.arange(len(b["single"]))} for b in batches]
     boxes = np.concatenate([b["xyxy"] for b in mine]) if mine else np.zeros((0, 4))
     flat = _no_area(boxes, boxes)
     if len(boxes) >= LEAST_SINGLE and flat.mean() <= 1 - CORNERS:
         yield _row("degenerate-boxes", int(flat.sum()), len(boxes), phase="training", **_first(mine, _no_area))
+    given = [b["single_given"] for b in batches if "single_given" in b]
+    answers = np.concatenate(given) if given else np.zeros((0, 4))
+    turned = (answers[:, 2:] < answers[:, :2] - 1e-6).any()
+    if len(answers) >= LEAST_SINGLE and not turned and not _no_area(answers, answers)[:LEAST_SINGLE].any():
+        sides = np.concatenate([np.array(b["sizes"])[:, ::-1] for b in mine]) if boxes.max() > 1 else np.ones(2)
+        fits = (boxes >= 0).all(1) & (boxes[:, :2] + boxes[:, 2:] <= (1 + BEYOND) * sides).all(1)
+        yield _row("reversed-boxes", float((boxes[:, 2:] < boxes[:, :2]).any(1).mean()), len(boxes), phase="training")
+        yield _row("fit-as-sides", float(fits.mean()), len(boxes), phase="training")
 
 
 def _head(about: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

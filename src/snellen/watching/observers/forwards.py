@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from snellen.watching.models import roots
 from snellen.watching.nests import named_tensors
 from snellen.watching.observers.observer import Batch, Context
+from snellen.watching.probes import sensitive_to_mode
 
 MOST_OUTPUTS = 16
 """Tensors of an output that are looked at."""
@@ -31,15 +32,17 @@ class Forwards:
         self._handles: list[RemovableHandle] = []
         self._rows: dict[tuple[str, bool], list[int]] = {}
         self._open: list[_Pass] = []
+        self._sensitive: dict[int, list[nn.Module]] = {}
 
     def attach(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Hook each model."""
         hook = self._context.hook("forwards", self._after)
         self._handles = [root.register_forward_hook(hook) for _, root in roots(model)]
+        self._sensitive = {id(root): sensitive_to_mode(root) for _, root in roots(model)}
 
     def _after(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if not torch.is_grad_enabled():
-            self._count("validation", module.training, self._context.step)
+            self._count("validation", module.training and self._acts_so(module), self._context.step)
             return
         one = _Pass(module.training, self._context.step)
         self._open.append(one)
@@ -49,6 +52,11 @@ class Forwards:
         if len(self._open) > MOST_OPEN:
             self._settle(self._open[: MOST_OPEN // 2])
             del self._open[: MOST_OPEN // 2]
+
+    def _acts_so(self, root: nn.Module) -> bool:
+        """Whether a layer of `root` acts in train() mode: a backbone that was put in eval() may be all that can."""
+        layers = self._sensitive[id(root)]
+        return not layers or any(layer.training for layer in layers)
 
     def batch(self, batch: Batch) -> None:
         """The loop reported a step: what backward has not reached by now it will not reach."""

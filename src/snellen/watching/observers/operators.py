@@ -142,6 +142,12 @@ class Operators(TorchDispatchMode):
                 self._known[place] = _Lineage(scale, lineage.width)
             else:
                 self._known[place] = _Lineage(None, lineage.width)
+        elif (
+            plain in ("aten.add", "aten.sub")
+            and len({o.scale for o in origins}) > 1
+            and not any(o.width for o in origins)
+        ):
+            self._known[place] = _Lineage(None)  # A sum, such as that of a layer and its adapter, has no one factor.
         elif plain in KEEPING and origins:
             self._known[place] = max(origins, key=lambda o: (o.width or 0, o.scale != 1.0))
         elif all(_storage(t) != place for t in tensors):

@@ -24,7 +24,8 @@
 * `places-alike` likeness of rows in the same place of different batches of one round of as many batches as `index`
   says, beyond that of batches of different rounds; of: its z.
 * `confident-disagreement` share of the late rows that the model confidently calls another class (of: rows);
-  `disagreement-unevenness` squared coefficient of variation over pairs of classes; `late-accuracy`.
+  `disagreement-unevenness` squared coefficient of variation over pairs of classes; `late-accuracy`. With index 0 the
+  same of the first batches, where those are not the last ones, too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,8 +55,13 @@ class Seen:
     """Of the loader that has the most."""
 
 
-def measures(seen: Seen, recent: Sequence[Mapping[str, Any]], leaf: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """All rows. Reads the device."""
+def measures(
+    seen: Seen,
+    recent: Sequence[Mapping[str, Any]],
+    early: Sequence[Mapping[str, Any]],
+    leaf: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """All rows. Reads the device. `recent` and `early`: the last and the first records of `SampleObserver._judge`."""
     batches = [{k: _array(v) for k, v in b.items()} for b in seen.batches]
     train = [b for b in batches if b["phase"] == "training"]
     val = [b for b in batches if b["phase"] == "validation"]
@@ -71,6 +77,7 @@ def measures(seen: Seen, recent: Sequence[Mapping[str, Any]], leaf: Mapping[str,
         _places(train),
         _rounds(train, seen.workers),
         _noise([{k: _array(v) for k, v in b.items()} for b in recent]),
+        _noise([{k: _array(v) for k, v in b.items()} for b in early], 0),
     ):
         found += part
     return found
@@ -222,6 +229,15 @@ def _labels(batches: Sequence[Mapping[str, Any]], count: int) -> Array | None:
     return labels.astype(np.int64) if np.array_equal(labels, np.round(labels)) else None
 
 
+def _likeliest(batches: Sequence[Mapping[str, Any]]) -> Array | None:
+    """(N,) class of the largest share, where the numbers of each row are shares of classes that make up 1."""
+    shares = np.concatenate([b["numbers"] for b in batches])
+    if shares.shape[1] < 2 or not ((shares >= 0).all() and (np.abs(shares.sum(1) - 1) < 1e-3).all()):
+        return None
+    likeliest: Array = shares.argmax(1)
+    return likeliest
+
+
 def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     whole = [b for b in train if "values" in b and len(b["values"]) == len(b["prints"])]
     key = next((k for k in ("labels", "numbers") if all(k in b for b in whole)), "")
@@ -229,7 +245,7 @@ def _neighbours(train: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         return
     first = np.unique(np.concatenate([b["prints"] for b in whole]), return_index=True)[1]
     values = np.concatenate([b["values"] for b in whole])[first].astype(np.float64)
-    labels = _labels(whole, 1 << 30) if key == "labels" else None
+    labels = _labels(whole, 1 << 30) if key == "labels" else _likeliest(whole)
     if labels is None:
         yield from _near_numbers(values, np.concatenate([b[key] for b in whole])[first].astype(np.float64))
         return
@@ -322,7 +338,7 @@ def _rounds(train: Sequence[Mapping[str, Any]], workers: int) -> Iterator[dict[s
     yield row("rounds-equal", inside - across, len(prints), index=workers, phase="training")
 
 
-def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _noise(recent: Sequence[Mapping[str, Any]], index: int | None = None) -> Iterator[dict[str, Any]]:
     """Confident learning (Northcutt 2021, section 3.1) over the latest look at each row."""
     if not recent or len({b["classes"] for b in recent}) != 1:
         return
@@ -340,8 +356,8 @@ def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         return
     limit = np.array([own[labels == k].mean() if (labels == k).any() else np.inf for k in range(classes)])
     sure = (top >= limit[guess]) & (guess != labels)
-    yield row("late-accuracy", float((guess == labels).mean()), len(labels))
-    yield row("confident-disagreement", float(sure.mean()), len(labels))
+    yield row("late-accuracy", float((guess == labels).mean()), len(labels), index=index)
+    yield row("confident-disagreement", float(sure.mean()), len(labels), index=index)
     present = np.flatnonzero(np.isfinite(limit))
     cells = len(present) * (len(present) - 1)
     if sure.sum() >= 20 and cells > 2:
@@ -350,4 +366,4 @@ def _noise(recent: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         counts = pairs[np.ix_(present, present)][~np.eye(len(present), dtype=bool)]
         expected = counts.sum() / cells
         uneven = (((counts - expected) ** 2).sum() / expected - (cells - 1)) / counts.sum()
-        yield row("disagreement-unevenness", uneven, int(sure.sum()))
+        yield row("disagreement-unevenness", uneven, int(sure.sum()), index=index)

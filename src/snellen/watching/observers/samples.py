@@ -35,7 +35,7 @@ ALIGNED = 64
 DETAILED = 30
 """Batches of each phase whose channels are measured."""
 JUDGED = 200
-"""Last training batches whose losses per sample are kept."""
+"""First and last training batches whose losses per sample are kept."""
 TOGETHER = 16
 """Batches that are worked on in one go: right after a backward pass the caches hold nothing of the code."""
 MOST_NUMBERS = 16
@@ -58,6 +58,7 @@ class SampleObserver:
         self._rows = {"training": 0, "validation": 0}
         self._detailed = {"training": 0, "validation": 0}
         self._seen = Seen()
+        self._early: list[dict[str, Any]] = []
         self._recent: deque[dict[str, Any]] = deque(maxlen=JUDGED)
         self._waiting: list[tuple[dict[str, Any], Tensor, Tensor | None]] = []
         """Records without prints, the values those are made of, and the outputs to judge."""
@@ -143,16 +144,17 @@ class SampleObserver:
         inside = (labels >= 0) & (labels < out.shape[1])
         own = logs.gather(1, labels.clamp(0, out.shape[1] - 1)[:, None])[:, 0]
         top, guess = logs.max(1)
-        self._recent.append(
-            {
-                "prints": prints,
-                "labels": torch.where(inside, labels, -1),
-                "own": own,
-                "top": top,
-                "guess": guess,
-                "classes": out.shape[1],
-            }
-        )
+        judged = {
+            "prints": prints,
+            "labels": torch.where(inside, labels, -1),
+            "own": own,
+            "top": top,
+            "guess": guess,
+            "classes": out.shape[1],
+        }
+        self._recent.append(judged)
+        if len(self._early) < JUDGED:
+            self._early.append(judged)
 
     def _pick(self, features: int, device: torch.device) -> tuple[Tensor, Tensor]:
         key = (features, device)
@@ -171,7 +173,9 @@ class SampleObserver:
     def facts(self) -> Mapping[str, Any]:
         """Rows of `measures`."""
         self._work()
-        return {"measures": measures(self._seen, list(self._recent), self._leaf)}
+        recent = list(self._recent)
+        early = self._early if recent and recent[0] is not self._early[0] else []
+        return {"measures": measures(self._seen, recent, early, self._leaf)}
 
     def state_dict(self) -> dict[str, Any]:
         """Prints, statistics and losses so far, on the CPU."""
@@ -180,6 +184,7 @@ class SampleObserver:
             "workers": self._seen.workers,
             "batches": [_on_cpu(b) for b in self._seen.batches],
             "recent": [_on_cpu(b) for b in self._recent],
+            "early": [_on_cpu(b) for b in self._early],
             "leaf": None if self._leaf is None else _on_cpu(self._leaf),
             "leaf_seen": self._leaf_seen,
             "rows": dict(self._rows),
@@ -190,6 +195,7 @@ class SampleObserver:
         """Go on from what `state_dict` returned."""
         self._seen = Seen([dict(b) for b in state["batches"]], state.get("workers", 0))
         self._recent = deque((dict(b) for b in state["recent"]), maxlen=JUDGED)
+        self._early = [dict(b) for b in state.get("early", ())]
         self._leaf, self._leaf_seen = state["leaf"], state["leaf_seen"]
         self._rows, self._detailed = dict(state["rows"]), dict(state["detailed"])
 
