@@ -20,10 +20,10 @@ class TooFewSamples(Rule):
 
     ## How it is computed
     Fires when training went over at most `per_class` different rows per class (or `rows` rows where there are no
-    classes) at least `passes` times, the training loss of the last epoch is below `gap` of the validation loss, and
-    the validation loss is above its best by `rise` or, with classes, above `bad` of the entropy of the labels, or
-    training loss is below `by_heart` of it; never where it is below `good` of that entropy. Runs without validation
-    are left alone: there a few samples are fitted on purpose.
+    classes) at least `passes` times, the training loss of the last epoch is below `gap` of the validation loss, and the
+    validation loss is above its best by `rise` or, with classes, above `bad` of the entropy of the labels, or training
+    loss is below `by_heart` of it (with classes, of half as many rows at most); never where it is below `good` of that
+    entropy. Runs without validation are left alone: there a few samples are fitted on purpose.
 
     ## Example
         too-few-samples 40 different rows were seen 120 times; training loss 0.002, validation loss 1.9
@@ -78,7 +78,8 @@ class TooFewSamples(Rule):
             return
         if row["value"] > limit or passes < o.passes or not 0 <= train < o.gap * last:
             return
-        if not (last > (1 + o.rise) * best > 0 or last > o.bad * entropy or train < o.by_heart * last):
+        by_heart = train < o.by_heart * last and (majority is None or row["value"] <= limit / 2)
+        if not (last > (1 + o.rise) * best > 0 or last > o.bad * entropy or by_heart):
             return
         yield Finding(
             message=(

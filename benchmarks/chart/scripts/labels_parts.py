@@ -1,0 +1,36 @@
+"""What several programs of `labels_*.py` share."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+
+def digits_split(seed, test_size=0.3):
+    d = load_digits()
+    return train_test_split(
+        d.images.astype(np.float32),
+        d.target.astype(np.int64),
+        test_size=test_size,
+        random_state=seed,
+        stratify=d.target,
+    )
+
+
+def draw(rng, kind, size, colour=(1.0, 1.0, 1.0), noise=0.05, bg=0.1):
+    """one shape on a noisy square; returns HWC float picture, mask, box xyxy"""
+    img = np.full((size, size, 3), bg, np.float32)
+    r = rng.integers(size // 6, size // 3)
+    cx, cy = rng.integers(r, size - r, 2)
+    yy, xx = np.mgrid[:size, :size]
+    dx, dy = np.abs(xx - cx), np.abs(yy - cy)
+    if kind == 0:
+        m = (dx <= r) & (dy <= r)
+    elif kind == 1:
+        m = dx**2 + dy**2 <= r * r
+    elif kind == 2:
+        m = ((dx <= max(1, r // 4)) | (dy <= max(1, r // 4))) & (dx <= r) & (dy <= r)
+    else:
+        m = (dx <= r) & (dy <= r) & ~((dx <= r // 2) & (dy <= r // 2))
+    img[m] = colour
+    img += rng.normal(0, noise, img.shape).astype(np.float32)
+    return np.clip(img, 0, 1), m, (cx - r, cy - r, cx + r, cy + r)
