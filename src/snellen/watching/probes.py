@@ -237,10 +237,23 @@ def first_tensor(value: Any) -> Tensor | None:
     return next((t for t in map(first_tensor, value) if t is not None), None)
 
 
-def sensitive_to_mode(model: nn.Module) -> list[nn.Module]:
-    """Layers that act differently in train() and eval(): batch norm, and dropout with p above 0."""
-    return [
-        m
-        for m in model.modules()
+def sensitive_to_mode(model: nn.Module, *, trained: bool = False) -> list[nn.Module]:
+    """Layers that act differently in train() and eval(): batch norm, and dropout with p above 0.
+
+    With `trained` those alone that train or, having no weights of their own, stand beside some that do: frozen parts
+    are kept in eval() on purpose.
+    """
+    found = {
+        id(m): (m, parent)
+        for parent in model.modules()
+        for m in (parent.children() if parent is not model else (model, *model.children()))
         if isinstance(m, MODE_SENSITIVE) and (not isinstance(m, nn.modules.dropout._DropoutNd) or m.p > 0)
-    ]
+    }
+    if not trained:
+        return [m for m, _ in found.values()]
+    return [m for m, parent in found.values() if any(p.requires_grad for p in (*m.parameters(), *_own(m, parent)))]
+
+
+def _own(layer: nn.Module, parent: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters beside a layer that has none itself."""
+    return iter(()) if next(layer.parameters(), None) is not None else parent.parameters()

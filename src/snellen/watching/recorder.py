@@ -9,9 +9,10 @@
 
 Kinds of events: `non-finite` (layer: where it began; "input" and "loss" are layers here), `gradients-erased`,
 `no-backward`, `no-grad-forward`, `optimizer-never-stepped`, `columns-sum-to-one`, `output-zero-share`,
-`input-scale`, `input-constant`, `mode-sensitive-layers`, `stale-parameters`, `gradient-not-reached`. Where an event
-counts steps its `step` is the first of them and its `value` how many. `snellen.watch` adds `observer-failed` and
-`non-finite-operator` (message: the operator), and each observer those that its file names.
+`input-scale`, `input-constant`, `mode-sensitive-layers`, `mode-sensitive-trained`, `stale-parameters`,
+`gradient-not-reached`. Where an event counts steps its `step` is the first of them and its `value` how many.
+`snellen.watch` adds `observer-failed` and `non-finite-operator` (message: the operator), and each observer those that
+its file names.
 """
 
 import math
@@ -442,6 +443,9 @@ class Recorder:
         sensitive = len(sensitive_to_mode(self._probes.model))
         message = f"{sensitive} layers act differently in train() and eval()"
         yield {"step": None, "kind": "mode-sensitive-layers", "layer": None, "message": message, "value": sensitive}
+        trained = len(sensitive_to_mode(self._probes.model, trained=True))
+        message = f"{trained} of them are trained or stand beside what is"
+        yield {"step": None, "kind": "mode-sensitive-trained", "layer": None, "message": message, "value": trained}
         if stale := len(held - {id(p) for p in self._probes.model.parameters()}):
             message = f"the optimizer holds {stale} tensors that are not parameters of the model"
             yield {"step": None, "kind": "stale-parameters", "layer": None, "message": message, "value": stale}

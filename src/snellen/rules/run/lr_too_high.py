@@ -131,7 +131,8 @@ class LrTooHigh(Rule):
         kinds = set(run.modules.filter(pl.col("parameters") > 0)["kind"])
         # Points in a space begin close together and are moved apart, as in Poincaré embeddings.
         points = kinds == {"Embedding"}
-        if (drawn and not any(drawn)) or points or 0 < run.trainable_params < o.few:
+        # One linear layer learns the same from everywhere.
+        if (drawn and not any(drawn)) or len(drawn) == 1 or points or 0 < run.trainable_params < o.few:
             measured = False  # There is no initialisation to be lost.
         whole = float(sizes[:FIRST].max()) if measured else 0.0
         starts = signal(run, "zero_fraction").filter(pl.col("step") == 0)["value"]

@@ -20,7 +20,7 @@ class ModelInEvalMode(Rule):
 
     ## How it is computed
     Fires when at least `min_steps` steps and `share` of all ran in eval mode and the model has layers that act
-    differently in the two modes.
+    differently in the two modes and train, or stand beside some that do.
 
     ## Example
         model-in-eval-mode 140 of 150 training steps ran in eval mode; 4 layers act differently
@@ -29,7 +29,7 @@ class ModelInEvalMode(Rule):
     Call `model.train()` at the start of each epoch, after validation.
 
     ## Known false positives
-    Batch norm frozen on purpose with model.eval(): freeze those layers alone.
+    Batch norm held still in a network that trains: freeze the weights of those layers, too.
 
     ## References
     A labelled sample of 365 silent bugs from the PyTorch forum (PYSIASSIST) puts missed or misplaced training
@@ -52,7 +52,7 @@ class ModelInEvalMode(Rule):
         """Yield at most one finding for the run."""
         modes = run.steps["training_mode"].drop_nulls()
         wrong = int((~modes).sum() or 0)
-        layers = event(run, "mode-sensitive-layers")
+        layers = event(run, "mode-sensitive-trained") or event(run, "mode-sensitive-layers")
         if wrong >= self.options.min_steps and wrong >= self.options.share * len(modes) and layers and layers["value"]:
             yield Finding(
                 message=(

@@ -23,8 +23,8 @@ class NegativeLoss(Rule):
     The sign is flipped or the loss is fed with something else than logits; the run maximises its error.
 
     ## How it is computed
-    Fires when at least `min_steps` losses are below 0 and the loss, told or recognised by value, is cross-entropy,
-    focal, a margin or a distance.
+    Fires when at least `min_steps` losses are below 0, the first of them within `soon` steps or a tenth of all, and the
+    loss, told or recognised by value, is cross-entropy, focal, a margin or a distance.
 
     ## Example
         negative-loss cross-entropy is negative in 149 of 150 steps
@@ -49,6 +49,8 @@ class NegativeLoss(Rule):
 
         min_steps: int = 3
         """Negative losses before anything is said."""
+        soon: int = 20
+        """Steps, or a tenth of all, within which the first of them comes."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
         """Yield at most one finding for the run."""
@@ -56,6 +58,8 @@ class NegativeLoss(Rule):
         if bool(run.options.get("maximize", False)):
             return  # The negative of a loss, maximised, is the loss minimised.
         below = int((values < 0).sum())
+        if not (values[: max(self.options.soon, len(values) // 10)] < 0).any():
+            return  # What is negative only later may be another loss, of a later stage.
         if (
             cross_entropy(run) or loss_name(run) in NEVER or run.loss_kind.startswith("focal")
         ) and below >= self.options.min_steps:

@@ -7,6 +7,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import loss_name, rows
 from snellen.rules.run._measures import measure, number
+from snellen.rules.run._series import signal
 from snellen.watching.facts import RunFacts
 
 
@@ -24,7 +25,8 @@ class RowsUnderTwoLabels(Rule):
     Fires when at least `share` of the different rows, and `rows` of them, came with more than one class id. Rows
     of fewer than `values` numbers are left alone: there equal inputs with unequal labels are a matter of course. So are
     targets of pairs: those of a model that runs more than `passes` times a step, or of a loss that does not follow from
-    these outputs and targets.
+    these outputs and targets. So are labels that the network gets right more often than two labels allow, by `above`:
+    those of an episode are told by its other samples.
 
     ## Example
         rows-under-two-labels 870 of 960 rows came with more than one label
@@ -58,6 +60,10 @@ class RowsUnderTwoLabels(Rule):
         """Different inputs; in a world of few states, such as a board game's, one state may have several answers."""
         values: int = 16
         """Numbers in a row."""
+        looks: int = 4
+        """Recounted accuracies before they say anything."""
+        above: float = 0.15
+        """Accuracy of the last quarter above what two labels for these rows leave, from which they are told apart."""
         passes: float = 1.5
         """Training passes per step; a network that compares two inputs runs twice, and its label is of the pair."""
 
@@ -68,6 +74,10 @@ class RowsUnderTwoLabels(Rule):
             return
         count = round(row["value"] * row["of"])
         if row["value"] < o.share or count < o.rows or row["of"] < o.different:
+            return
+        # Of a row with two labels one look in two is wrong, unless the batch says which is meant, as in episodes.
+        right = signal(run, "accuracy").filter(pl.col("layer") == "output")["value"].to_numpy()
+        if len(right) >= o.looks and right[-len(right) // 4 :].mean() > 1 - row["value"] / 2 + o.above:
             return
         yield Finding(
             message=(
