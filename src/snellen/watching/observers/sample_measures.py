@@ -138,8 +138,10 @@ def _leak(batches: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     shares = np.array([seen.mean() for seen in before])
     leaked = np.unique(held[np.concatenate(before)])
     share = len(leaked) / len(distinct)
-    # Short rows of few ids meet by chance, in training, too: that says nothing of the split.
-    met = _met_by_chance(train, len(trained)) if all(b.get("ids") for b in (*train, *val)) else 0.0
+    # Short rows of few ids or of bits meet by chance, in training, too: that says nothing of the split.
+    values = [b["values"] for b in train if "values" in b]
+    bits = bool(values) and all(((v == 0) | (v == 1)).all() for v in values)
+    met = _met_by_chance(train, len(trained)) if bits or all(b.get("ids") for b in (*train, *val)) else 0.0
     yield row("validation-rows-trained-on", 0.0 if met >= share / 4 else share, len(distinct))
     yield row("trained-rows-validated", float(np.isin(trained, distinct).mean()), len(trained))
     yield row("validation-batches-mixed", float(((shares > 0.02) & (shares < 0.98)).mean()), len(val))
