@@ -1,0 +1,1 @@
+"""Sound training programs of all kinds, as two strangers to the rules wrote them."""
