@@ -66,9 +66,9 @@ class MetricStaysZero(Rule):
     class Options(RuleOptions):
         """Options of this rule."""
 
-        epochs: int = 3
+        epochs: int = 4
         """Epochs with a metric."""
-        fell: float = 0.3
+        fell: float = 0.1
         """Late loss over the first one; less of a fall is learned from the background alone."""
 
     def check(self, run: RunFacts) -> Iterator[Finding]:
