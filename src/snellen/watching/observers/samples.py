@@ -174,7 +174,7 @@ class SampleObserver:
         """Rows of `measures`."""
         self._work()
         recent = list(self._recent)
-        early = self._early if recent and recent[0] is not self._early[0] else []
+        early = self._early if recent and self._early and recent[0] is not self._early[0] else []
         return {"measures": measures(self._seen, recent, early, self._leaf)}
 
     def state_dict(self) -> dict[str, Any]:
