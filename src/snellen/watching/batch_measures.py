@@ -96,7 +96,9 @@ def describe(x: Tensor, role: str) -> dict[str, Any]:
             row["log_row_sum_off"], row["log_column_sum_off"] = torch.stack(
                 [(shares.sum(1) - 1).abs().max(), (shares.sum(0) - 1).abs().max()]
             ).tolist()
-    if role in ("input", "target") and part.dim() >= 3:
+    # Whole numbers of a target are ids of classes.
+    pictures = role == "input" or (role == "target" and whole.is_floating_point())
+    if pictures and part.dim() >= 3:
         row["wrapped"] = wrapped(clean)
     if role == "input" and part.dim() >= 3:
         row["interleaved"] = interleaved(clean)
