@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.architecture_parts import digits_images
+from benchmarks.chart.scripts.second_author import digits_images
 from torch.utils.data import DataLoader, TensorDataset
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.boxes_parts import digits_split, draw
+from benchmarks.chart.scripts.third_author import digits_split, draw
 from torch.utils.data import DataLoader, TensorDataset
 
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.boxes_parts import LoRALinear, digits_split
+from benchmarks.chart.scripts.third_author import LoRALinear, digits_split
 
 
 def pure_bf16_small_lr(watch, seed, fault):

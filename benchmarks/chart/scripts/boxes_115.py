@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.boxes_parts import LoRALinear
+from benchmarks.chart.scripts.third_author import LoRALinear
 
 
 def lora_rank_zero(watch, seed, fault):

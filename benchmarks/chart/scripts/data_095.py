@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.data_parts import draw
+from benchmarks.chart.scripts.third_author import draw
 from torch.utils.data import DataLoader, Dataset
 
 

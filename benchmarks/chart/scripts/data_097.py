@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.data_parts import digits_split, draw
+from benchmarks.chart.scripts.third_author import digits_split, draw
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 

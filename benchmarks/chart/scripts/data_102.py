@@ -5,7 +5,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 import torchvision
-from benchmarks.chart.scripts.data_parts import draw
+from benchmarks.chart.scripts.third_author import draw
 from torch.utils.data import DataLoader, Dataset
 from torchvision.ops import box_iou
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.graph_parts import shape_pictures
+from benchmarks.chart.scripts.first_author import shape_pictures
 
 
 def vgg_init_too_small(watch, seed, fault):

@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.labels_parts import digits_split
+from benchmarks.chart.scripts.third_author import digits_split
 from torch.utils.data import DataLoader, Dataset
 
 

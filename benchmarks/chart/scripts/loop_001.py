@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.loop_parts import digits_images, shape_pictures
+from benchmarks.chart.scripts.first_author import digits_images, shape_pictures
 from torch.utils.data import DataLoader, TensorDataset
 
 

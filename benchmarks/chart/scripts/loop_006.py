@@ -5,7 +5,7 @@ import copy
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.loop_parts import digits_images
+from benchmarks.chart.scripts.first_author import digits_images
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, TensorDataset

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.loss_parts import draw
+from benchmarks.chart.scripts.second_author import draw
 from torch.utils.data import DataLoader, TensorDataset
 
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.loss_parts import draw
+from benchmarks.chart.scripts.second_author import draw
 from torch.utils.data import DataLoader, TensorDataset
 
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.optimizer_parts import cbr, digits_images, shape_pictures
+from benchmarks.chart.scripts.first_author import cbr, digits_images, shape_pictures
 from torch.utils.data import DataLoader, TensorDataset
 
 

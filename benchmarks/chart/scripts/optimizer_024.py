@@ -6,7 +6,7 @@ import math
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.optimizer_parts import digits_images
+from benchmarks.chart.scripts.first_author import digits_images
 
 
 def gan_generator_optimizer_holds_discriminator(watch, seed, fault):

@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.rates_parts import conv_bn, digits_images
+from benchmarks.chart.scripts.first_author import conv_bn, digits_images
 from torch.utils.data import DataLoader, TensorDataset
 
 

@@ -5,7 +5,7 @@ import copy
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.rates_parts import conv_bn, shape_pictures
+from benchmarks.chart.scripts.first_author import conv_bn, shape_pictures
 from sklearn.datasets import load_diabetes
 from torch.utils.data import DataLoader, TensorDataset
 

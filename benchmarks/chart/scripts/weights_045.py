@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from benchmarks.chart.scripts.weights_parts import digits_images, draw
+from benchmarks.chart.scripts.second_author import digits_images, draw
 from torch.utils.data import DataLoader, TensorDataset
 
 

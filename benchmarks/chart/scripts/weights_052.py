@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn as nn
-from benchmarks.chart.scripts.weights_parts import digits_images
+from benchmarks.chart.scripts.second_author import digits_images
 
 
 def forgotten_minus(watch, seed, fault):

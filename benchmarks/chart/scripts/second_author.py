@@ -1,4 +1,4 @@
-"""What several programs of `weights_*.py` share."""
+"""What several programs of the second author share."""
 
 import numpy as np
 import torch

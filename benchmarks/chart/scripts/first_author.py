@@ -1,7 +1,8 @@
-"""What several programs of `loop_*.py` share."""
+"""What several programs of the first author share."""
 
 import numpy as np
 import torch
+import torch.nn as nn
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -45,3 +46,11 @@ def shape_pictures(n, seed, size=32, noise=0.2, rmin=5, rmax=9):
         M[i][m] = Y[i] + 1
         B[i] = cx, cy, r, r
     return torch.tensor(X), torch.tensor(Y), torch.tensor(M), torch.tensor(B)
+
+
+def cbr(i, o, s=1):
+    return nn.Sequential(nn.Conv2d(i, o, 3, s, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+
+
+def conv_bn(i, o, s=1):
+    return nn.Sequential(nn.Conv2d(i, o, 3, s, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))

@@ -1,6 +1,10 @@
-"""What several programs of `data_*.py` share."""
+"""What several programs of the third author share."""
+
+import math
 
 import numpy as np
+import torch
+import torch.nn as nn
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -34,3 +38,15 @@ def draw(rng, kind, size, colour=(1.0, 1.0, 1.0), noise=0.05, bg=0.1):
     img[m] = colour
     img += rng.normal(0, noise, img.shape).astype(np.float32)
     return np.clip(img, 0, 1), m, (cx - r, cy - r, cx + r, cy + r)
+
+
+class LoRALinear(nn.Module):
+    def __init__(self, base, r=4, alpha=8):
+        super().__init__()
+        self.base, self.r = base, r
+        self.A = nn.Parameter(torch.randn(r, base.in_features) / math.sqrt(base.in_features))
+        self.B = nn.Parameter(torch.zeros(base.out_features, r))
+        self.scaling = alpha / max(r, 1)
+
+    def forward(self, x):
+        return self.base(x) + (x @ self.A.T @ self.B.T) * self.scaling
