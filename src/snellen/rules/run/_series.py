@@ -69,6 +69,16 @@ def signal(run: RunFacts, name: str) -> pl.DataFrame:
     return run.signals.filter(pl.col("signal") == name)
 
 
+def accuracies(run: RunFacts) -> np.ndarray:
+    """Accuracy of the training batches, counted anew from their outputs and targets, in order of step, 0..1."""
+    return signal(run, "accuracy").filter(pl.col("layer") == "output")["value"].to_numpy()
+
+
+def weight_norms(run: RunFacts) -> pl.DataFrame:
+    """Norm of all weights together (column `weight`) by `step`, in order."""
+    return signal(run, "weight_norm").group_by("step").agg(weight=(pl.col("value") ** 2).sum().sqrt()).sort("step")
+
+
 def top_rate(run: RunFacts) -> float:
     """Highest learning rate of the run; NaN when it was not recorded."""
     rates = run.steps["lr"].drop_nulls().to_numpy()

@@ -8,7 +8,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._calls import family
 from snellen.rules.run._edits import set_recipe
-from snellen.rules.run._series import signal
+from snellen.rules.run._series import weight_norms
 from snellen.watching.facts import RunFacts
 
 
@@ -54,8 +54,7 @@ class CoupledDecay(Rule):
         decay = float(run.options.get("weight_decay") or 0.0)
         if decay <= 0 or family(run.optimizer) != "adam" or run.options.get("decoupled_weight_decay"):
             return
-        norms = signal(run, "weight_norm").group_by("step").agg(weight=(pl.col("value") ** 2).sum().sqrt())
-        rows = run.steps.join(norms, on="step").drop_nulls(["grad_norm"]).sort("step").head(5)
+        rows = run.steps.join(weight_norms(run), on="step").drop_nulls(["grad_norm"]).sort("step").head(5)
         rows = rows.filter(pl.col("grad_norm") > 0)
         if not rows.height:
             return

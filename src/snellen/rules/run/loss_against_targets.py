@@ -9,7 +9,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import form
 from snellen.rules.run._measures import number
-from snellen.rules.run._series import first_loss, late_loss, signal
+from snellen.rules.run._series import accuracies, first_loss, late_loss
 from snellen.watching.facts import RunFacts
 
 
@@ -66,7 +66,7 @@ class LossAgainstTargets(Rule):
         o = self.options
         counts = run.classes.filter((pl.col("phase") == "training") & (pl.col("class_id") >= 0))
         classes = counts.height
-        seen = signal(run, "accuracy")["value"].drop_nulls().to_list()
+        seen = accuracies(run)
         told = run.epochs["metric"].drop_nulls().to_list() if run.metric_name.lower().startswith("acc") else []
         if form(run) or classes < 2 or len(seen) < 3 or max(told, default=0.0) > max(1.5 / classes, 0.5):
             return

@@ -8,7 +8,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import form, masks, one_answer_each
-from snellen.rules.run._series import signal
+from snellen.rules.run._series import accuracies
 from snellen.watching.facts import RunFacts
 
 
@@ -93,7 +93,7 @@ class MetricContradictsLoss(Rule):
         if not one_answer_each(run):
             return
         told = run.epochs["train_metric"].drop_nulls().to_numpy()
-        counted = _counted(run)
+        counted = accuracies(run)
         late = float(counted[-max(len(counted) // 5, 1) :].mean()) if len(counted) else 0.0
         if len(told) <= self.options.epochs or not 0 <= told.max() <= 1 or not told.max() < late - self.options.rise:
             return
@@ -124,7 +124,7 @@ class MetricContradictsLoss(Rule):
                 f"{least[-1]:.3f} at the least (limit {o.margin:g} below): the metric is computed wrongly"
             )
         else:
-            counted = _counted(run)
+            counted = accuracies(run)
             k = max(len(counted) // 5, 1)
             start, end = (float(counted[:k].mean()), float(counted[-k:].mean())) if len(counted) else (0.0, 0.0)
             if (
@@ -146,8 +146,3 @@ class MetricContradictsLoss(Rule):
                 evidence={"accuracy": shown[-5:].tolist(), "loss": loss[-5:].tolist(), "least": least[-5:].tolist()},
                 fix=Fix(FixSafety.UNSAFE, "(outputs.argmax(1) == targets).float().mean() over all samples"),
             )
-
-
-def _counted(run: RunFacts) -> np.ndarray:
-    """Accuracy of the training batches from their outputs and targets, in order of step, 0..1."""
-    return signal(run, "accuracy").filter(pl.col("layer") == "output")["value"].to_numpy()

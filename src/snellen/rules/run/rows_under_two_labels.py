@@ -7,7 +7,7 @@ import polars as pl
 from snellen.findings import Category, Finding, Fix, FixSafety, Place, Rule, RuleOptions
 from snellen.rules.run._loss import loss_name, rows
 from snellen.rules.run._measures import measure, number
-from snellen.rules.run._series import signal
+from snellen.rules.run._series import accuracies
 from snellen.watching.facts import RunFacts
 
 
@@ -76,7 +76,7 @@ class RowsUnderTwoLabels(Rule):
         if row["value"] < o.share or count < o.rows or row["of"] < o.different:
             return
         # Of a row with two labels one look in two is wrong, unless the batch says which is meant, as in episodes.
-        right = signal(run, "accuracy").filter(pl.col("layer") == "output")["value"].to_numpy()
+        right = accuracies(run)
         if len(right) >= o.looks and right[-len(right) // 4 :].mean() > 1 - row["value"] / 2 + o.above:
             return
         yield Finding(

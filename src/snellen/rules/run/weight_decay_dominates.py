@@ -7,7 +7,7 @@ import polars as pl
 
 from snellen.findings import Category, Finding, Fix, FixSafety, Rule, RuleOptions
 from snellen.rules.run._edits import set_recipe
-from snellen.rules.run._series import fall, signal
+from snellen.rules.run._series import fall, weight_norms
 from snellen.rules.run._trials import learned
 from snellen.watching.facts import RunFacts
 
@@ -57,7 +57,7 @@ class WeightDecayDominates(Rule):
         min_steps: int = 40
         """Steps before anything is said."""
         kept: float = 0.3
-        """Norm of all weights at the end over that at the start; healthy runs keep 0.7 and more."""
+        """Norm of all weights at the end over that at the start; up to 0.9 no healthy run is spoken of."""
         constant: float = 1e-4
         """Relative deviation of the outputs among samples of a network that answers one constant."""
 
@@ -68,7 +68,7 @@ class WeightDecayDominates(Rule):
             return
         decay, flat = float(run.options.get("weight_decay") or 0.0), fall(run) < o.least_fall
         decoupled = run.optimizer in ("AdamW", "NAdamW", "LAMB") or bool(run.options.get("decoupled_weight_decay"))
-        norms = signal(run, "weight_norm").group_by("step").agg(weight=(pl.col("value") ** 2).sum().sqrt()).sort("step")
+        norms = weight_norms(run)
         pull = self._pull(run, norms, decay, decoupled) if decay > 0 and flat else 0.0
         weights = norms["weight"].to_numpy()
         kept = float(weights[-1] / weights[0]) if len(weights) and weights[0] > 0 else 1.0
